@@ -1,0 +1,18 @@
+"""Strict flags for every test: nothing is broadcast or promoted that was not asked for."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """Compiled programs of one module are not kept while the next one runs."""
+    yield
+    jax.clear_caches()
