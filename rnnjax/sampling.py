@@ -1,0 +1,295 @@
+"""Sampling from a model of the next token, inside one loop.
+
+The model is a step function, closed over its parameters: `(carry, token [K]) -> (carry, logits [K, V])`.
+A transform is a function of logits `[..., V]` that shapes the distribution: temperature, top-k, top-p, or a chain.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax import masking
+from rnnjax.scan import scan
+from rnnjax.types import Array, Carry, Key, StepFn
+
+Transform = Callable[[Array], Array]
+
+
+class SampleResult(NamedTuple):
+    """What was sampled.
+
+    Attributes:
+      tokens: ids `[K, T]`, pad_id after the end; the prompt and bos are not among them.
+      log_probs: log-probability of each token under the model, before any transform, `[K, T]`, 0 after the end.
+      lengths: tokens of each row up to and with its eos, `[K]`.
+      carry: the carry after the last step of each row, to go on from.
+    """
+
+    tokens: Array
+    log_probs: Array
+    lengths: Array
+    carry: Carry
+
+
+class _State(NamedTuple):
+    """State of the sampling loop."""
+
+    carry: Carry  # of the model
+    token: Array  # to be consumed next, [K]
+    done: Array  # whether the row has ended, [K]
+
+
+def temperature(value: float) -> Transform:
+    """logits / value; the limit 0 leaves the most probable token only.
+
+    Args:
+      value: below 1 sharpens, above 1 flattens; at least 0.
+
+    Returns:
+      A transform of logits `[..., V]`.
+
+    Raises:
+      ValueError: a negative value.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> temperature(0.5)(jnp.array([1.0, 2.0])).tolist()
+      [2.0, 4.0]
+    """
+    if value < 0:
+        raise ValueError(f"temperature: expected a value of at least 0, got {value}.")
+    return top_k(1) if value == 0 else lambda logits: logits / value
+
+
+def top_k(k: int) -> Transform:
+    """Keeps the k largest logits, and of equal ones the first; the others become -inf.
+
+    Reference: Fan, Lewis & Dauphin 2018, "Hierarchical neural story generation".
+
+    Args:
+      k: how many, at least 1; a k over V keeps all.
+
+    Returns:
+      A transform of logits `[..., V]`.
+
+    Raises:
+      ValueError: k below 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> top_k(2)(jnp.array([1.0, 3.0, 2.0])).tolist()
+      [-inf, 3.0, 2.0]
+    """
+    if k < 1:
+        raise ValueError(f"top_k: expected k of at least 1, got {k}.")
+
+    def transform(logits: Array) -> Array:
+        _, kept = jax.lax.top_k(logits, min(k, logits.shape[-1]))
+        keep = jnp.any(jax.nn.one_hot(kept, logits.shape[-1], dtype=jnp.bool_), axis=-2)
+        return jnp.where(keep, logits, -jnp.inf)
+
+    return transform
+
+
+def top_p(p: float) -> Transform:
+    """Keeps the fewest most probable tokens whose probabilities reach p together; the others become -inf.
+
+    Reference: Holtzman et al. 2020, "The curious case of neural text degeneration" (nucleus sampling).
+
+    Args:
+      p: in (0, 1]; the most probable token is always kept.
+
+    Returns:
+      A transform of logits `[..., V]`.
+
+    Raises:
+      ValueError: p outside (0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> top_p(0.6)(jnp.log(jnp.array([0.5, 0.125, 0.375]))).tolist()
+      [-0.69..., -inf, -0.98...]
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"top_p: expected p in (0, 1], got {p}.")
+
+    def transform(logits: Array) -> Array:
+        order = jnp.argsort(logits, axis=-1, descending=True)
+        probs = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
+        before = jnp.cumsum(probs, axis=-1) - probs  # of the tokens ahead of each
+        keep_sorted = before < p
+        ranks = jnp.argsort(order, axis=-1)
+        return jnp.where(jnp.take_along_axis(keep_sorted, ranks, axis=-1), logits, -jnp.inf)
+
+    return transform
+
+
+def chain(*transforms: Transform) -> Transform:
+    """The transforms one after the other, the first first.
+
+    Args:
+      *transforms: functions of logits `[..., V]`.
+
+    Returns:
+      A transform of logits `[..., V]`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> chain(top_k(1), temperature(0.5))(jnp.array([1.0, 3.0])).tolist()
+      [-inf, 6.0]
+    """
+
+    def transform(logits: Array) -> Array:
+        for each in transforms:
+            logits = each(logits)
+        return logits
+
+    return transform
+
+
+def sample(
+    step_fn: StepFn,
+    carry: Carry,
+    *,
+    key: Key,
+    bos_id: int | Array,
+    eos_id: int | None = None,
+    pad_id: int = 0,
+    max_steps: int,
+    transform: Transform = jax.nn.identity,
+    prompt: Array | None = None,
+) -> SampleResult:
+    """Samples K sequences in one loop: token_t ~ softmax(transform(logits_t)), logits_t from token_{t-1}.
+
+    Args:
+      step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
+      carry: the first carry, every leaf `[K, ...]`.
+      key: random key; the same key gives the same tokens.
+      bos_id: the first token consumed, an int or integers `[K]`.
+      eos_id: the token that ends a row, or None for rows that never end.
+      pad_id: what fills a row after its end.
+      max_steps: T, the number of tokens to sample.
+      transform: of the logits, such as `chain(temperature(0.8), top_k(40))`.
+      prompt: integers `[P]` or `[P, K]`, consumed after bos_id before anything is sampled; or None.
+
+    Returns:
+      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K], carry)`.
+
+    Raises:
+      ValueError, TypeError: max_steps below 1, a prompt of another shape or dtype, or a step function whose logits
+        or carry have the wrong shape.
+
+    Example:
+      A model that counts up modulo 5:
+
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> def count(carry, token):
+      ...     return carry, jnp.where(jnp.arange(5) == (token[:, None] + 1) % 5, 0.0, -1e9)
+      >>> result = rnnjax.sample(count, jnp.zeros(2), key=jax.random.key(0), bos_id=0, eos_id=4, pad_id=9, max_steps=6)
+      >>> result.tokens[0].tolist(), result.lengths.tolist()
+      ([1, 2, 3, 4, 9, 9], [4, 4])
+    """
+    leaves = jax.tree.leaves(carry)
+    if not leaves or leaves[0].ndim < 1:
+        raise ValueError("sample: expected a carry whose leaves have a leading axis of K rows, got none.")
+    rows = leaves[0].shape[0]
+    if max_steps < 1:
+        raise ValueError(f"sample: expected max_steps of at least 1, got {max_steps}.")
+    token = jnp.broadcast_to(jnp.asarray(bos_id, jnp.int32), (rows,))
+    if prompt is not None:
+        carry, token = _consume(step_fn, carry, token, _check_prompt(prompt, rows))
+
+    def body(state: _State, step_key: Key) -> tuple[_State, tuple[Array, Array]]:
+        after, logits = step_fn(state.carry, state.token)
+        _check_logits(logits, rows)
+        sampled = jax.random.categorical(step_key, transform(logits), axis=-1).astype(jnp.int32)
+        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), sampled[:, None], axis=-1)[:, 0]
+        token = jnp.where(state.done, jnp.int32(pad_id), sampled)
+        log_probs = jnp.where(state.done, jnp.zeros_like(log_probs), log_probs)
+        done = state.done if eos_id is None else state.done | (sampled == eos_id)
+        # An ended row keeps its carry, and consumes bos rather than a padding id that the model may not know.
+        carry = masking.select(state.done, state.carry, after)
+        return _State(carry, jnp.where(done, state.token, token), done), (token, log_probs)
+
+    state = _State(carry, token, jnp.zeros((rows,), jnp.bool_))
+    with jax.named_scope("sample"):
+        state, (tokens, log_probs) = scan(body, state, jax.random.split(key, max_steps))
+    tokens, log_probs = tokens.T, log_probs.T  # [K, T]
+    if eos_id is None:
+        lengths = jnp.full((rows,), max_steps, jnp.int32)
+    else:
+        ended = jnp.cumsum((tokens == eos_id).astype(jnp.int32), axis=-1) - (tokens == eos_id) > 0
+        lengths = jnp.sum(~ended, axis=-1, dtype=jnp.int32)
+    return SampleResult(tokens, log_probs, lengths, state.carry)
+
+
+def greedy(
+    step_fn: StepFn,
+    carry: Carry,
+    *,
+    bos_id: int | Array,
+    eos_id: int | None = None,
+    pad_id: int = 0,
+    max_steps: int,
+    prompt: Array | None = None,
+) -> SampleResult:
+    """The most probable token at every step: `sample` at temperature 0.
+
+    Args:
+      step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
+      carry: the first carry, every leaf `[K, ...]`.
+      bos_id: the first token consumed, an int or integers `[K]`.
+      eos_id: the token that ends a row, or None.
+      pad_id: what fills a row after its end.
+      max_steps: T.
+      prompt: integers `[P]` or `[P, K]`, or None.
+
+    Returns:
+      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K], carry)`.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> count = lambda carry, token: (carry, -jnp.abs(jnp.arange(5.0) - 1 - token[:, None].astype(jnp.float32)))
+      >>> rnnjax.greedy(count, jnp.zeros(1), bos_id=0, max_steps=4).tokens.tolist()
+      [[1, 2, 3, 4]]
+    """
+    return sample(
+        step_fn,
+        carry,
+        key=jax.random.key(0),  # one token is left to draw from
+        bos_id=bos_id,
+        eos_id=eos_id,
+        pad_id=pad_id,
+        max_steps=max_steps,
+        transform=temperature(0),
+        prompt=prompt,
+    )
+
+
+def _consume(step_fn: StepFn, carry: Carry, token: Array, prompt: Array) -> tuple[Carry, Array]:
+    """The carry after bos and all of the prompt but its last token, and that token."""
+
+    def body(carry: Carry, token: Array) -> tuple[Carry, None]:
+        return step_fn(carry, token)[0], None
+
+    tokens = jnp.concatenate([token[None], prompt])
+    carry, _ = scan(body, carry, tokens[:-1])
+    return carry, tokens[-1]
+
+
+def _check_prompt(prompt: Array, rows: int) -> Array:
+    prompt = jnp.asarray(prompt)
+    if not jnp.issubdtype(prompt.dtype, jnp.integer):
+        raise TypeError(f"sample: expected a prompt of integer ids, got {prompt.dtype}.")
+    if prompt.ndim == 1:
+        prompt = jnp.broadcast_to(prompt[:, None], (prompt.shape[0], rows))
+    if prompt.ndim != 2 or prompt.shape[1] != rows:
+        raise ValueError(f"sample: expected a prompt of shape [P] or [P, {rows}], got {prompt.shape}.")
+    return prompt.astype(jnp.int32)
+
+
+def _check_logits(logits: Array, rows: int) -> None:
+    if logits.ndim != 2 or logits.shape[0] != rows:
+        raise ValueError(f"sample: expected step_fn to return logits of shape [{rows}, V], got {logits.shape}.")

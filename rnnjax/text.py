@@ -1,0 +1,127 @@
+"""Text as ids: reading files, character vocabularies, held-out splits. NumPy only."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a UTF-8 file.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      Its text, with line ends as `\\n`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: the file is empty, or is not UTF-8.
+
+    Example:
+      >>> import tempfile, pathlib
+      >>> path = pathlib.Path(tempfile.mkdtemp(), "text.txt")
+      >>> _ = path.write_text("To be")
+      >>> read_text(path)
+      'To be'
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"read_text: expected a text file, found none at {path}; check the path.")
+    data = path.read_bytes()
+    if not data:
+        raise ValueError(f"read_text: expected a file with text in it, got an empty file {path}.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"read_text: expected UTF-8, got byte 0x{data[error.start]:02x} at offset {error.start} of {path}; convert "
+            "it first, for example with iconv -f latin1 -t utf8."
+        ) from None
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Vocabulary(NamedTuple):
+    """Symbols and their ids: symbol i has the id i.
+
+    Attributes:
+      symbols: the symbols, each once, in the order of their ids; V of them.
+
+    Example:
+      >>> vocabulary = Vocabulary.of("hello")
+      >>> vocabulary.symbols
+      ('e', 'h', 'l', 'o')
+      >>> vocabulary.encode("hole").tolist()
+      [1, 3, 2, 0]
+      >>> vocabulary.decode([1, 3, 2, 0])
+      'hole'
+    """
+
+    symbols: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: Iterable[str]) -> "Vocabulary":
+        """The vocabulary of all symbols of a text, sorted."""
+        return cls(tuple(sorted(set(text))))
+
+    def encode(self, text: Iterable[str]) -> np.ndarray:
+        """Ids `[N]`, int32, of the N symbols of a text; ValueError names a symbol that is not in the vocabulary."""
+        table = {symbol: i for i, symbol in enumerate(self.symbols)}
+        try:
+            return np.fromiter((table[symbol] for symbol in text), np.int32)
+        except KeyError as error:
+            raise ValueError(
+                f"Vocabulary.encode: expected symbols among the {len(self.symbols)} of the vocabulary, got "
+                f"{error.args[0]!r}."
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids `[N]`."""
+        return "".join(self.symbols[int(i)] for i in ids)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the symbols as JSON, atomically."""
+        path = Path(path)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(list(self.symbols), ensure_ascii=False), encoding="utf-8")
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+        """Reads what `save` wrote; ValueError if it is something else."""
+        try:
+            symbols = json.loads(read_text(path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Vocabulary.load: expected a JSON list of symbols in {path}, got {error}.") from None
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise ValueError(f"Vocabulary.load: expected a JSON list of symbols in {path}, got {type(symbols).__name__}.")
+        return cls(tuple(symbols))
+
+
+def held_out_split(ids: np.ndarray, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """The first part for training, the last part held out: time runs on, so nothing leaks back.
+
+    Args:
+      ids: `[N]`.
+      fraction: of the ids held out, in (0, 1).
+
+    Returns:
+      `(training [N - M], held_out [M])`, M = N * fraction rounded to the nearest; views, not copies.
+
+    Raises:
+      ValueError: a fraction outside (0, 1).
+
+    Example:
+      >>> import numpy as np
+      >>> training, held_out = held_out_split(np.arange(10), 0.3)
+      >>> len(training), held_out.tolist()
+      (7, [7, 8, 9])
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"held_out_split: expected fraction in (0, 1), got {fraction}.")
+    cut = len(ids) - round(len(ids) * fraction)
+    return ids[:cut], ids[cut:]

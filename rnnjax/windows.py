@@ -1,0 +1,92 @@
+"""Long sequences cut into batches of windows. NumPy only."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Window(NamedTuple):
+    """A piece of B streams, for a step of truncated backpropagation through time.
+
+    Attributes:
+      inputs: ids `[T, B]`.
+      targets: ids `[T, B]`: the one after each input.
+      starts: booleans `[B]`: true where the window begins its stream, so that the carry must start afresh.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    starts: np.ndarray
+
+
+class Streams(NamedTuple):
+    """A text as B contiguous streams, read window after window, so that a carry can pass from one to the next.
+
+    The ids are cut into B equal parts. Window n of an epoch holds steps n * T ... n * T + T - 1 of every part, and
+    its targets one step on; what is left at the end of the parts is dropped. `window(step)` is a function of the
+    step alone: a run can begin again anywhere.
+
+    Attributes:
+      ids: `[N]`.
+      batch_size: B.
+      steps: T.
+
+    Example:
+      >>> import numpy as np
+      >>> streams = make_streams(np.arange(10), batch_size=2, steps=2)
+      >>> streams.windows, streams.window(1).inputs.T.tolist(), streams.window(1).targets.T.tolist()
+      (2, [[2, 3], [7, 8]], [[3, 4], [8, 9]])
+      >>> streams.window(2).starts.tolist()  # the next epoch
+      [True, True]
+    """
+
+    ids: np.ndarray
+    batch_size: int
+    steps: int
+
+    @property
+    def windows(self) -> int:
+        """Windows in an epoch."""
+        return (len(self.ids) // self.batch_size - 1) // self.steps
+
+    def window(self, step: int) -> Window:
+        """The window of this step, `Window(inputs [T, B], targets [T, B], starts [B])`; epochs follow each other."""
+        part = len(self.ids) // self.batch_size
+        n = step % self.windows
+        rows = self.ids[: part * self.batch_size].reshape(self.batch_size, part)
+        piece = rows[:, n * self.steps : (n + 1) * self.steps + 1].T  # [T + 1, B]
+        return Window(piece[:-1], piece[1:], np.full(self.batch_size, n == 0))
+
+
+def make_streams(ids: np.ndarray, *, batch_size: int, steps: int) -> Streams:
+    """Checked `Streams`.
+
+    Args:
+      ids: `[N]`.
+      batch_size: B.
+      steps: T.
+
+    Returns:
+      `Streams(ids, batch_size, steps)`.
+
+    Raises:
+      ValueError: sizes that are not positive, ids that are not `[N]`, or fewer of them than one window takes.
+
+    Example:
+      >>> import numpy as np
+      >>> make_streams(np.arange(5), batch_size=2, steps=3)
+      Traceback (most recent call last):
+      ...
+      ValueError: make_streams: expected at least 8 ids for 2 streams of 3 steps and a target, got 5; ...
+    """
+    ids = np.asarray(ids)
+    if ids.ndim != 1:
+        raise ValueError(f"make_streams: expected ids of shape [N], got {ids.shape}.")
+    if batch_size < 1 or steps < 1:
+        raise ValueError(f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}.")
+    if len(ids) < batch_size * (steps + 1):
+        raise ValueError(
+            f"make_streams: expected at least {batch_size * (steps + 1)} ids for {batch_size} streams of {steps} steps "
+            f"and a target, got {len(ids)}; use a longer text, fewer streams or shorter windows."
+        )
+    return Streams(ids, batch_size, steps)
