@@ -92,7 +92,9 @@ class Checkpoints:
         about = {"config": self.config, "sha256": _digest(plain)}
         args = self._ocp.args
         self._manager.save(
-            step, args=args.Composite(tree=args.StandardSave(_listed(plain)), about=args.JsonSave(about)), force=True
+            step,
+            args=args.Composite(tree=args.StandardSave(_listed(plain)), about=args.JsonSave(about)),
+            force=True,
         )
 
     def restore(self, template: Any, *, ignore: tuple[str, ...] = ()) -> Restored | None:
@@ -172,10 +174,14 @@ def make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(f"expected a folder that can be written, got {folder} ({error.strerror}); pass another one.") from None
+        raise OSError(
+            f"expected a folder that can be written, got {folder} ({error.strerror}); pass another one."
+        ) from None
 
 
-def check_config(expected: Mapping[str, Any], got: Mapping[str, Any], where: str, ignore: tuple[str, ...] = ()) -> None:
+def check_config(
+    expected: Mapping[str, Any], got: Mapping[str, Any], where: str, ignore: tuple[str, ...] = ()
+) -> None:
     """Raises ValueError that names the entries in which two configurations differ."""
     names = [n for n in sorted({*expected, *got}) if n not in ignore and expected.get(n) != got.get(n)]
     if names:

@@ -196,7 +196,9 @@ def layer_norm(cell: Cell, *, hidden_size: int | None = None, param_dtype=jnp.fl
     hidden = _output_size("layer_norm", cell, hidden_size)
 
     def init(key: Key) -> LayerNormParams:
-        return LayerNormParams(cell.init(key), jnp.ones((hidden,), param_dtype), jnp.zeros((hidden,), param_dtype))
+        return LayerNormParams(
+            cell.init(key), jnp.ones((hidden,), param_dtype), jnp.zeros((hidden,), param_dtype)
+        )
 
     def apply(params: LayerNormParams, carry: Carry, x: Any) -> tuple[Carry, Array]:
         carry, y = cell.apply(params.cell, carry, x)
@@ -247,7 +249,9 @@ def reset_on(cell: Cell) -> Cell:
     def apply(params: Params, carry: Carry, x: ResetInput) -> tuple[Carry, Any]:
         if not isinstance(x, ResetInput) or x.reset.dtype != jnp.bool_:
             got = f"a reset of dtype {x.reset.dtype}" if isinstance(x, ResetInput) else type(x).__name__
-            raise TypeError(f"reset_on: expected the input to be ResetInput(x, reset) with a boolean reset, got {got}.")
+            raise TypeError(
+                f"reset_on: expected the input to be ResetInput(x, reset) with a boolean reset, got {got}."
+            )
         batch_shape = jax.tree.leaves(x.x)[0].shape[:-1]
         initial = jax.tree.map(lambda a, b: a.astype(b.dtype), cell.initial_carry(batch_shape), carry)
         return cell.apply(params, masking.select(x.reset, initial, carry), x.x)
@@ -376,7 +380,14 @@ def dropout(
 
 
 def _draw_masks(
-    cell: Cell, key: Key, shape: tuple[int, ...], input: float, output: float, recurrent: float, rates: Any, tied: bool
+    cell: Cell,
+    key: Key,
+    shape: tuple[int, ...],
+    input: float,
+    output: float,
+    recurrent: float,
+    rates: Any,
+    tied: bool,
 ) -> DropoutMasks:
     """All masks of a dropout over inputs of this shape."""
     length, *batch, features = shape
@@ -424,7 +435,9 @@ def _apply_mask(x: Array, mask: Array | None, step: Array, tied: bool) -> Array:
         return x
     mask = mask if tied else _mask_at(mask, step)
     if mask.ndim > x.ndim or mask.shape != x.shape[x.ndim - mask.ndim :]:
-        raise ValueError(f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}.")
+        raise ValueError(
+            f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}."
+        )
     return x * jnp.broadcast_to(mask.astype(x.dtype), x.shape)
 
 
@@ -452,4 +465,6 @@ def _output_size(where: str, cell: Cell, given: int | None) -> int:
 
 def _check_output(where: str, y: Array, hidden: int) -> None:
     if y.shape[-1] != hidden:
-        raise ValueError(f"{where}: expected a cell with {hidden} output features, got {y.shape[-1]}; pass hidden_size.")
+        raise ValueError(
+            f"{where}: expected a cell with {hidden} output features, got {y.shape[-1]}; pass hidden_size."
+        )

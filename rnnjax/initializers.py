@@ -62,7 +62,9 @@ def chrono_init(max_lag: float, gates: str = "ifgo") -> Initializer:
       (True, True, [0.0, 0.0, 0.0])
     """
     if not max_lag > 2:
-        raise ValueError(f"chrono_init expects max_lag > 2 steps, got {max_lag}; pass the longest lag to be remembered.")
+        raise ValueError(
+            f"chrono_init expects max_lag > 2 steps, got {max_lag}; pass the longest lag to be remembered."
+        )
     signs = [{"f": 1.0, "i": -1.0, "u": -1.0}.get(gate, 0.0) for gate in gates]
 
     def init(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:

@@ -212,7 +212,9 @@ def _carry(case: Case, xs: Any) -> Any:
     rng = np.random.default_rng(case.seed + 1)
 
     def noisy(leaf):
-        return leaf + jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype) if _is_float(leaf) else leaf
+        return (
+            leaf + jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype) if _is_float(leaf) else leaf
+        )
 
     return jax.tree.map(noisy, carry)
 
@@ -232,7 +234,10 @@ def _with_floats(tree: Any, floats: Sequence[Any]) -> Any:
 
 def _weighted_sum(tree: Any) -> Any:
     """A number that depends on every entry of a tree in a way of its own."""
-    return sum(jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)) for leaf in _floats(tree))
+    return sum(
+        jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape))
+        for leaf in _floats(tree)
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -286,7 +291,10 @@ def _assert_same(got: Any, expected: Any, **tolerance: float) -> None:
 def scan_is_the_loop(case: Case) -> None:
     """unroll == unroll_reference, in values and gradients, with lengths, resets and a carry; T = LENGTH."""
     params, xs = _params(case), _inputs(case)
-    carry, masks = _carry(case, xs), {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)}
+    carry, masks = (
+        _carry(case, xs),
+        {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)},
+    )
     fast = _results(unroll, case.cell)(params, carry, xs, **masks)
     slow = _results(unroll_reference, case.cell)(params, carry, xs, **masks)
     _assert_same(fast, slow)
@@ -349,18 +357,27 @@ def padding_is_inert(case: Case) -> None:
 
     def fill(value):
         return lambda leaf: (
-            jnp.where(real.reshape(real.shape + (1,) * (leaf.ndim - 2)), leaf, value) if _is_float(leaf) else leaf
+            jnp.where(real.reshape(real.shape + (1,) * (leaf.ndim - 2)), leaf, value)
+            if _is_float(leaf)
+            else leaf
         )
 
     poisoned = jax.tree.map(fill(jnp.nan), xs)
     values, gradients = _results(unroll, case.cell)(params, carry, poisoned, lengths=lengths)
-    _assert_same(gradients, _results(unroll, case.cell)(params, carry, jax.tree.map(fill(0.5), xs), lengths=lengths)[1])
+    _assert_same(
+        gradients, _results(unroll, case.cell)(params, carry, jax.tree.map(fill(0.5), xs), lengths=lengths)[1]
+    )
     for leaf in gradients[2]:
         padding = np.asarray(leaf)[~real]
         assert not padding.any(), f"the gradient of padding is {padding}, not zero"
     last, ys = values
     for b, length in enumerate(case.lengths):
-        row_last, row_ys = _loop(case.cell, params, _at(xs, (slice(None, int(length)), slice(b, b + 1))), _at(carry, slice(b, b + 1)))
+        row_last, row_ys = _loop(
+            case.cell,
+            params,
+            _at(xs, (slice(None, int(length)), slice(b, b + 1))),
+            _at(carry, slice(b, b + 1)),
+        )
         _assert_same(_at(last, slice(b, b + 1)), row_last)
         for t in range(LENGTH):
             y = _at(ys, (t, slice(b, b + 1)))
@@ -374,7 +391,9 @@ def resets_start_afresh(case: Case) -> None:
     resets = np.zeros((LENGTH, BATCH), bool)
     resets[t] = True
     (last, ys), _ = _results(unroll, case.cell)(params, carry, xs, resets=jnp.asarray(resets))
-    fresh_last, fresh_ys = _loop(case.cell, params, _at(xs, slice(t, None)), case.cell.initial_carry(_batch_shape(xs)))
+    fresh_last, fresh_ys = _loop(
+        case.cell, params, _at(xs, slice(t, None)), case.cell.initial_carry(_batch_shape(xs))
+    )
     _assert_same((last, [_at(ys, t + i) for i in range(LENGTH - t)]), (fresh_last, fresh_ys))
     _, early_ys = _loop(case.cell, params, _at(xs, slice(0, t)), carry)
     _assert_same([_at(ys, i) for i in range(t)], early_ys)
@@ -400,7 +419,10 @@ def parts_make_the_whole(case: Case) -> None:
 def memory_modes_agree(case: Case) -> None:
     """Every remat and chunk gives the same values and gradients; xs `[T, B, F]`."""
     params, xs = _params(case), _inputs(case)
-    carry, masks = _carry(case, xs), {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)}
+    carry, masks = (
+        _carry(case, xs),
+        {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)},
+    )
     plain = _results(unroll, case.cell)(params, carry, xs, **masks)
     for options in ((("remat", "step"),), (("remat", "sqrt"), ("chunk", 3))):
         _assert_same(_results(unroll, case.cell, options)(params, carry, xs, **masks), plain)
@@ -435,7 +457,9 @@ def time_major_is_a_transpose(case: Case) -> None:
     carry, swap = _carry(case, xs), functools.partial(jax.tree.map, lambda leaf: jnp.swapaxes(leaf, 0, 1))
     lengths, resets = jnp.asarray(case.lengths), jnp.asarray(case.resets)
     (last, ys), _ = _results(unroll, case.cell)(params, carry, xs, lengths=lengths, resets=resets)
-    batch_major = unroll(case.cell, params, swap(xs), carry, lengths=lengths, resets=resets.T, time_major=False)
+    batch_major = unroll(
+        case.cell, params, swap(xs), carry, lengths=lengths, resets=resets.T, time_major=False
+    )
     _assert_same(batch_major, (last, swap(ys)))
 
 
@@ -457,19 +481,28 @@ def carry_is_a_fixed_point(case: Case) -> None:
     params = jax.eval_shape(case.cell.init, jax.random.key(0))
 
     def cast(dtype):
-        return lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
+        return lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        )
 
     for batch_shape in ((), (BATCH,), (2, BATCH)):
         xs = jax.eval_shape(lambda shape=batch_shape: _inputs(case, 1, shape))
         x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
         for carry_dtype in (jnp.float32, jnp.bfloat16):
             for other_dtype in (jnp.float32, jnp.bfloat16):
-                carry = jax.eval_shape(lambda s=_batch_shape(xs), d=carry_dtype: case.cell.initial_carry(s, d))
+                carry = jax.eval_shape(
+                    lambda s=_batch_shape(xs), d=carry_dtype: case.cell.initial_carry(s, d)
+                )
                 after, y = jax.eval_shape(
-                    case.cell.apply, jax.tree.map(cast(other_dtype), params), carry, jax.tree.map(cast(other_dtype), x)
+                    case.cell.apply,
+                    jax.tree.map(cast(other_dtype), params),
+                    carry,
+                    jax.tree.map(cast(other_dtype), x),
                 )
                 what = f"batch shape {batch_shape}, carry {carry_dtype.__name__}, params and x {other_dtype.__name__}"
-                assert jax.tree.structure(after) == jax.tree.structure(carry), f"the structure changes ({what})"
+                assert jax.tree.structure(after) == jax.tree.structure(carry), (
+                    f"the structure changes ({what})"
+                )
                 for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
                     assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{a} becomes {b} ({what})"
 
@@ -477,7 +510,9 @@ def carry_is_a_fixed_point(case: Case) -> None:
 def gradients_are_finite_differences(case: Case) -> None:
     """The gradient along a random direction == (f(p + e d) - f(p - e d)) / 2e, in float64; params of any shape `[...]`."""
     with jax.enable_x64(True):
-        wide = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float64) if _is_float(leaf) else leaf)
+        wide = functools.partial(
+            jax.tree.map, lambda leaf: leaf.astype(jnp.float64) if _is_float(leaf) else leaf
+        )
         params, xs = wide(_params(case)), wide(_inputs(case))
         carry = wide(_carry(case, xs))
         lengths, resets = jnp.asarray(case.lengths), jnp.asarray(case.resets)
@@ -493,7 +528,9 @@ def _slopes(cell: Cell) -> Callable:
         direction = jax.random.normal(key, point.shape, point.dtype)
 
         def f(point):
-            p, c, x = (_with_floats(tree, f) for tree, f in zip((params, carry, xs), rebuild(point), strict=True))
+            p, c, x = (
+                _with_floats(tree, f) for tree, f in zip((params, carry, xs), rebuild(point), strict=True)
+            )
             return _weighted_sum(unroll(cell, p, x, c, lengths=lengths, resets=resets))
 
         step = 1e-5
@@ -515,7 +552,11 @@ def one_trace(case: Case) -> None:
     run = jax.jit(lambda params, xs, lengths: unroll(counted, params, xs, lengths=lengths)[1])
     params = _params(case)
     for call in range(10):
-        run(params, _inputs(case._replace(seed=case.seed + call)), jnp.asarray((case.lengths + call) % (LENGTH + 1)))
+        run(
+            params,
+            _inputs(case._replace(seed=case.seed + call)),
+            jnp.asarray((case.lengths + call) % (LENGTH + 1)),
+        )
         first = len(traces) if call == 0 else first
     assert len(traces) == first, f"{len(traces)} traces after ten calls, {first} after one"
 

@@ -107,7 +107,9 @@ def make_train_step(
       (1.0, 4.0)
     """
     tbptt_step = make_tbptt_step(
-        lambda params, carry, batch, *, key: (carry, loss_fn(params, batch, key=key)), optimizer, objective=objective
+        lambda params, carry, batch, *, key: (carry, loss_fn(params, batch, key=key)),
+        optimizer,
+        objective=objective,
     )
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -152,7 +154,9 @@ def make_tbptt_step(
         def loss(params: Params) -> tuple[Array, tuple[Carry, SumCount]]:
             after, parts = loss_fn(params, carry, batch, key=key)
             if not isinstance(parts, SumCount):
-                raise TypeError(f"expected loss_fn to return a SumCount(sum, count), got {type(parts).__name__}.")
+                raise TypeError(
+                    f"expected loss_fn to return a SumCount(sum, count), got {type(parts).__name__}."
+                )
             return objective(parts), (after, parts)
 
         gradient, (after, parts) = jax.grad(loss, has_aux=True)(state.params)
@@ -174,13 +178,13 @@ class Snapshot(NamedTuple):
       step: updates done.
       state: the `TrainState`.
       carry: the carry beside it, or None.
-      losses: mean losses of the steps of the last compiled call, `[steps_per_call]` or fewer.
+      loss: mean loss of the last step.
     """
 
     step: int
     state: TrainState
     carry: Carry
-    losses: np.ndarray
+    loss: float
 
 
 class EarlyStop(NamedTuple):
@@ -195,6 +199,56 @@ class EarlyStop(NamedTuple):
     best: Any
     best_step: Any
     stale: Any
+
+
+class Progress(NamedTuple):
+    """What a checkpoint of `fit` holds.
+
+    Attributes:
+      state: the `TrainState`.
+      carry: the carry beside it, or None.
+      stop: what early stopping remembers.
+      best_params: parameters of the lowest held-out loss if there is `patience`, else None.
+    """
+
+    state: TrainState
+    carry: Carry
+    stop: EarlyStop
+    best_params: Params | None
+
+
+def restore_progress(
+    checkpoints: Checkpoints, state: TrainState, carry: Carry = None, *, early_stop: bool = False
+) -> Progress | None:
+    """The newest readable checkpoint of a `fit`, or None.
+
+    Args:
+      checkpoints: where it was saved.
+      state: a state of the same run, for its structure and shapes `[...]`.
+      carry: a carry of the same run, likewise.
+      early_stop: whether the run had `patience`.
+
+    Returns:
+      `Progress(state, carry, stop, best_params)`, or None.
+
+    Raises:
+      ValueError: the checkpoint is of another configuration.
+
+    Example:
+      >>> import tempfile, jax, jax.numpy as jnp, optax
+      >>> state = init_state(jnp.zeros(3), optax.sgd(0.1), key=jax.random.key(0))
+      >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
+      ...     restore_progress(checkpoints, state) is None
+      True
+    """
+    template = _first_progress(state, carry, early_stop)
+    restored = checkpoints.restore(template)
+    return None if restored is None else restored.tree
+
+
+def _first_progress(state: TrainState, carry: Carry, early_stop: bool) -> Progress:
+    stop = EarlyStop(np.float32(np.inf), np.int32(0), np.int32(0))
+    return Progress(state, carry, stop, state.params if early_stop else None)
 
 
 class FitResult(NamedTuple):
@@ -285,16 +339,19 @@ def fit(
       (1.875, 'steps')
     """
     intervals = {"evaluate_every": evaluate_every, "checkpoint_every": checkpoint_every, "patience": patience}
-    for name, value in {**intervals, "steps": steps, "steps_per_call": steps_per_call, "log_every": log_every}.items():
+    for name, value in {
+        **intervals,
+        "steps": steps,
+        "steps_per_call": steps_per_call,
+        "log_every": log_every,
+    }.items():
         if value is not None and value < 1:
             raise ValueError(f"fit: expected {name} to be positive, got {value}.")
     run = _compiled(step_fn, carry is not None, steps_per_call > 1, compiler_options)
-    stop = EarlyStop(np.float32(np.inf), np.int32(0), np.int32(0))
-    best_params = state.params
+    start = _first_progress(state, carry, early_stop=patience is not None)
     if resume and checkpoints is not None:
-        restored = checkpoints.restore((state, carry, stop, best_params))
-        if restored is not None:
-            state, carry, stop, best_params = restored.tree
+        start = restore_progress(checkpoints, state, carry, early_stop=patience is not None) or start
+    state, carry, stop, best_params = start
     began, step, stopped, bad_step = time.perf_counter(), int(state.step), "steps", None
     first_step = step
     evaluation: dict[str, float] = {}
@@ -303,9 +360,9 @@ def fit(
 
     def save() -> None:
         if checkpoints is not None:
-            checkpoints.save(step, (state, carry, stop, best_params))
+            checkpoints.save(step, Progress(state, carry, stop, best_params))
 
-    batch = _stacked(batches, step, steps, steps_per_call)
+    batch = _stacked(batches, step, steps, steps_per_call) if step < steps else None
     try:
         while step < steps:
             size = _call_size(step, steps, steps_per_call)
@@ -330,7 +387,9 @@ def fit(
             for i in range(size):
                 if (previous + i + 1) % log_every == 0:
                     loss, norm = float(metrics.loss[i]), float(metrics.grad_norm[i])
-                    log.write(step=previous + i + 1, loss=loss, grad_norm=norm, tokens_per_second=round(speed.rate))
+                    log.write(
+                        step=previous + i + 1, loss=loss, grad_norm=norm, tokens_per_second=round(speed.rate)
+                    )
             bar.update(size)
             bar.set_postfix_str(postfix(float(metrics.loss[-1]), speed.rate, unit), refresh=False)
             if due(evaluate_every) and evaluate is not None:
@@ -341,7 +400,7 @@ def fit(
                 speed.pause()
             for every, call in callbacks:
                 if due(every):
-                    call(Snapshot(step, state, carry, metrics.loss))
+                    call(Snapshot(step, state, carry, float(metrics.loss[-1])))
                     speed.pause()
             if due(checkpoint_every):
                 save()
@@ -359,7 +418,7 @@ def fit(
         save()
     if evaluate is not None and (not evaluation or stopped != "steps"):
         evaluation = _evaluated(evaluate, state)
-    if patience is None:
+    if best_params is None:
         best_params = state.params
     seconds = time.perf_counter() - began
     return FitResult(state, carry, step, stopped, bad_step, best_params, evaluation, seconds)
@@ -378,7 +437,9 @@ def _stacked(batches: Callable[[int], Any], step: int, steps: int, steps_per_cal
     return jax.tree.map(lambda *leaves: np.stack(leaves), *group)
 
 
-def _compiled(step_fn: Callable, with_carry: bool, stacked: bool, compiler_options: Mapping[str, Any] | None) -> Callable:
+def _compiled(
+    step_fn: Callable, with_carry: bool, stacked: bool, compiler_options: Mapping[str, Any] | None
+) -> Callable:
     """`(state, carry, batch) -> (state, carry, metrics)`: one step, or a loop over stacked batches."""
 
     def one(state: TrainState, carry: Carry, batch: Any) -> tuple[TrainState, Carry, Metrics]:

@@ -105,7 +105,9 @@ def unroll(
         size = max(1, math.isqrt(run.length)) if remat == "sqrt" else _positive("remat", remat)
         loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
     elif remat not in (None, "step"):
-        raise ValueError(f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}.")
+        raise ValueError(
+            f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}."
+        )
     if chunk is not None:
         loop = _in_blocks(loop, _positive("chunk", chunk), reverse)
     carry, ys = loop(run.carry, run.steps)
@@ -215,7 +217,9 @@ def tbptt(
     def cut(loop):
         return lambda carry, block: loop(jax.lax.stop_gradient(carry), block)
 
-    loop = _in_blocks(_scan_steps(cell, params, run, reverse=False), _positive("steps", steps), False, wrap=cut)
+    loop = _in_blocks(
+        _scan_steps(cell, params, run, reverse=False), _positive("steps", steps), False, wrap=cut
+    )
     carry, ys = loop(run.carry, run.steps)
     return carry, ys if time_major else _swap_time(ys)
 
@@ -298,7 +302,9 @@ def bidirectional(
     }
     ends = None if resets is None else _ends(jnp.asarray(resets), 0 if time_major else 1)
     carry_fw, ys_fw = unroll(forward, params.forward, xs, carry.forward, resets=resets, **options)
-    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options)
+    carry_bw, ys_bw = unroll(
+        backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options
+    )
     return Bidirectional(carry_fw, carry_bw), MERGES[merge](ys_fw, ys_bw)
 
 
@@ -483,7 +489,9 @@ def _check_call(
     batch_shape = tuple(batch)
     for leaf in jax.tree.leaves(xs):
         if leaf.ndim < 1 or leaf.shape[0] != length:
-            raise ValueError(f"{where}: expected every leaf of xs to have {length} steps, got shape {leaf.shape}.")
+            raise ValueError(
+                f"{where}: expected every leaf of xs to have {length} steps, got shape {leaf.shape}."
+            )
 
     if lengths is not None and mask is not None:
         raise ValueError(f"{where}: expected lengths or mask, got both; they mean the same thing.")
@@ -498,7 +506,9 @@ def _check_call(
     initial = cell.initial_carry(batch_shape, jnp.float64 if wide else jnp.float32)
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
-        _check_like(f"{where}: expected carry", initial, carry, "make it with cell.initial_carry(batch_shape)")
+        _check_like(
+            f"{where}: expected carry", initial, carry, "make it with cell.initial_carry(batch_shape)"
+        )
         initial = jax.tree.map(lambda zero, given: zero.astype(given.dtype), initial, carry)
     return _Run(initial if carry is None else carry, initial, _Steps(xs, mask, resets), length, batch_shape)
 
@@ -507,7 +517,7 @@ def _check_lengths(where: str, lengths, length: int, batch_shape: tuple[int, ...
     """lengths as an integer array of leading axes of the batch shape, with values in [0, T] where known."""
     if not isinstance(lengths, jax.core.Tracer):
         values = np.asarray(lengths)
-        if values.size and values.dtype.kind in "iu" and not (0 <= values.min() and values.max() <= length):
+        if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= length):
             raise ValueError(
                 f"{where}: expected lengths between 0 and T = {length} steps, got {values.min()} to {values.max()}."
             )
@@ -528,7 +538,9 @@ def _check_flags(
     """A mask or resets as booleans `[T, *prefix]`, time-major."""
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
-        raise TypeError(f"{where}: expected {name} of dtype bool, got {flags.dtype}; compare it, as in {name} > 0.")
+        raise TypeError(
+            f"{where}: expected {name} of dtype bool, got {flags.dtype}; compare it, as in {name} > 0."
+        )
     if not time_major and flags.ndim >= 2:
         flags = _swap_time(flags)
     if flags.ndim < 1 or flags.shape != (length, *batch_shape)[: flags.ndim]:
@@ -542,7 +554,9 @@ def _check_flags(
 def _check_like(what: str, expected: Any, got: Any, remedy: str) -> None:
     """Raises ValueError unless two pytrees have the same structure and shapes."""
     if jax.tree.structure(expected) != jax.tree.structure(got):
-        raise ValueError(f"{what} of structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {remedy}.")
+        raise ValueError(
+            f"{what} of structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {remedy}."
+        )
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got), strict=True):
         if a.shape != jnp.shape(b):
             name = jax.tree_util.keystr(path)

@@ -83,10 +83,67 @@ def make_streams(ids: np.ndarray, *, batch_size: int, steps: int) -> Streams:
     if ids.ndim != 1:
         raise ValueError(f"make_streams: expected ids of shape [N], got {ids.shape}.")
     if batch_size < 1 or steps < 1:
-        raise ValueError(f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}.")
+        raise ValueError(
+            f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}."
+        )
     if len(ids) < batch_size * (steps + 1):
         raise ValueError(
             f"make_streams: expected at least {batch_size * (steps + 1)} ids for {batch_size} streams of {steps} steps "
             f"and a target, got {len(ids)}; use a longer text, fewer streams or shorter windows."
         )
     return Streams(ids, batch_size, steps)
+
+
+class PaddedWindows(NamedTuple):
+    """All windows of B streams, the last ones padded, so that every id but the first is a target once.
+
+    Attributes:
+      inputs: ids `[N, T, B]`.
+      targets: ids `[N, T, B]`.
+      mask: booleans `[N, T, B]`: false where the target is padding.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    mask: np.ndarray
+
+
+def padded_windows(ids: np.ndarray, *, batch_size: int, steps: int) -> PaddedWindows:
+    """Windows that leave nothing out, for evaluation over B streams side by side, a carry passed on in each.
+
+    Args:
+      ids: `[M]`, at least two.
+      batch_size: B.
+      steps: T.
+
+    Returns:
+      `PaddedWindows(inputs [N, T, B], targets [N, T, B], mask [N, T, B])`.
+
+    Raises:
+      ValueError: sizes that are not positive, or fewer than two ids.
+
+    Example:
+      >>> import numpy as np
+      >>> windows = padded_windows(np.arange(6), batch_size=2, steps=2)
+      >>> windows.inputs[:, :, 1].tolist(), windows.targets[windows.mask].tolist()
+      ([[3, 4], [0, 0]], [1, 4, 2, 5, 3])
+    """
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or len(ids) < 2:
+        raise ValueError(
+            f"padded_windows: expected at least two ids [M], got shape {ids.shape}; use a longer text."
+        )
+    if batch_size < 1 or steps < 1:
+        raise ValueError(
+            f"padded_windows: expected positive sizes, got batch_size={batch_size} and steps={steps}."
+        )
+    targets = len(ids) - 1
+    part = -(-targets // batch_size)
+    count = -(-part // steps)
+
+    def windows(values: np.ndarray) -> np.ndarray:
+        rows = np.pad(values, (0, part * batch_size - targets)).reshape(batch_size, part)
+        padded = np.pad(rows, ((0, 0), (0, count * steps - part)))
+        return np.ascontiguousarray(padded.reshape(batch_size, count, steps).transpose(1, 2, 0))
+
+    return PaddedWindows(windows(ids[:-1]), windows(ids[1:]), windows(np.ones(targets, bool)))

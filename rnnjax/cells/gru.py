@@ -159,7 +159,11 @@ def gru(
     def init(key: Key) -> GRUParams:
         return GRUParams(*weights(key), jnp.zeros((hidden_size,), param_dtype) if reset_after else None)
 
-    return Cell(init, zero_carry(GRUCarry, hidden_size), functools.partial(gru_cell, reset_after=reset_after, dtype=dtype))
+    return Cell(
+        init,
+        zero_carry(GRUCarry, hidden_size),
+        functools.partial(gru_cell, reset_after=reset_after, dtype=dtype),
+    )
 
 
 class SimpleGRUParams(NamedTuple):
@@ -259,4 +263,3 @@ def simple_gru(
         return SimpleGRUParams(*weights(key))
 
     return Cell(init, zero_carry(GRUCarry, hidden_size), functools.partial(simple_gru_cell, dtype=dtype))
-

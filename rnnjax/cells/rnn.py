@@ -129,5 +129,8 @@ def rnn(
     def init(key: Key) -> RNNParams:
         return RNNParams(*weights(key))
 
-    return Cell(init, zero_carry(RNNCarry, hidden_size), functools.partial(rnn_cell, activation=activation, dtype=dtype))
-
+    return Cell(
+        init,
+        zero_carry(RNNCarry, hidden_size),
+        functools.partial(rnn_cell, activation=activation, dtype=dtype),
+    )

@@ -1,0 +1,60 @@
+"""Figures of the experiments: one look, colour-blind safe, readable at half size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe & Ito 2008: distinguishable with every kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "figure.figsize": (7.0, 4.2),
+    "figure.dpi": 150,
+    "font.size": 12,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2.0,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+}
+
+
+@contextmanager
+def figure(path: Path, *, title: str, x: str, y: str) -> Iterator[plt.Axes]:
+    """Axes to draw on, with a title and units, saved as PNG at the end."""
+    with plt.rc_context(STYLE):
+        canvas, axes = plt.subplots(layout="constrained")
+        axes.set(title=title, xlabel=x, ylabel=y)
+        yield axes
+        canvas.savefig(path)
+        plt.close(canvas)
+
+
+def loss_curves(
+    path: Path,
+    training: tuple[Sequence[float], Sequence[float]],
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    y: str,
+    x: str = "update",
+) -> None:
+    """Training losses, faint, with a running mean over them, and measured points by name."""
+    steps, losses = np.asarray(training[0]), np.asarray(training[1])
+    with figure(path, title=title, x=x, y=y) as axes:
+        axes.plot(steps, losses, color=COLOURS[5], linewidth=0.7, alpha=0.6, label="training, each batch")
+        width = max(1, len(losses) // 50)
+        if len(losses) >= 3 * width > 3:
+            mean = np.convolve(losses, np.ones(width) / width, mode="valid")
+            axes.plot(steps[width - 1 :], mean, color=COLOURS[0], label=f"training, mean over {width} points")
+        for colour, (name, (at, values)) in zip(COLOURS[1:], points.items(), strict=False):
+            axes.plot(at, values, "o-", color=colour, markersize=5, label=name)
+        low = min([*losses, *(v for _, values in points.values() for v in values)])
+        axes.set_ylim(max(0.0, 0.9 * low), float(np.percentile(losses, 99.5)) * 1.05)
+        axes.legend(frameon=False)

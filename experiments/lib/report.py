@@ -1,0 +1,54 @@
+"""The folder of a run: config, metrics, figures, a report in Markdown."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.lib.cli import as_json
+from rnnjax.checkpoints import make_folder
+
+
+def new_run_folder(out: str, name: str) -> Path:
+    """The folder that `--out` names, or runs/<name>/<time>; made, and checked that it can be written."""
+    folder = Path(out) if out else Path("runs") / name / time.strftime("%Y-%m-%d-%H%M%S")
+    make_folder(folder)
+    return folder
+
+
+def last_run_folder(out: str, name: str) -> Path:
+    """The folder that `--out` names, or the newest one of runs/<name>; it must hold a config."""
+    folders = [Path(out)] if out else sorted((Path("runs") / name).glob("*/"), reverse=True)
+    for folder in folders:
+        if (folder / "config.json").is_file():
+            return folder
+    where = out or f"runs/{name}"
+    raise FileNotFoundError(f"expected a run to resume in {where}, found none; start one without --resume.")
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Writes config.json."""
+    (folder / "config.json").write_text(json.dumps(as_json(config), indent=2) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def write_report(folder: Path, title: str, sections: Mapping[str, str]) -> None:
+    """Writes report.md: a title, and a heading for each section."""
+    body = "\n\n".join(f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items())
+    (folder / "report.md").write_text(f"# {title}\n\n{body}\n", encoding="utf-8")
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """A two-column table in Markdown."""
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def quoted(text: str) -> str:
+    """Text as a block that Markdown leaves alone."""
+    fence = "~~~~"
+    return f"{fence}\n{text}\n{fence}"
