@@ -14,6 +14,7 @@ Trained with truncated backpropagation through time over contiguous streams: the
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -50,14 +51,10 @@ class Config:
     preset: str = ""  # shakespeare-cpu or min-char-rnn: other defaults for the options below
     data: str = "pydoc"  # pydoc (the Python language reference), shakespeare, or the path of a UTF-8 text
     held_out: float = 0.1  # fraction of the text held out, its end
-    cell: str = (
-        "lstm"  # rnn, gru, simple_gru, lstm, peephole_lstm, cifg_lstm, mgu, layer_norm_lstm or layer_norm_gru
-    )
+    cell: str = "lstm"  # rnn, gru, simple_gru, lstm, peephole_lstm, cifg_lstm, mgu, layer_norm_lstm or layer_norm_gru
     layers: int = 1  # recurrent layers on each other
     hidden: int = 256  # units of a layer
-    init: Literal["default", "normal"] = (
-        "default"  # weights: as the cells have it, or 0.01 times a standard normal
-    )
+    init: Literal["default", "normal"] = "default"  # weights: as the cells have it, or 0.01 times a standard normal
     dropout: float = 0.0  # between layers and before the output
     batch: int = 32  # streams read side by side
     window: int = 32  # steps of backpropagation through time
@@ -162,9 +159,7 @@ def make_model(config: Config, vocabulary_size: int) -> Model:
     small = jax.nn.initializers.normal(0.01)
     inits = {"w_x_init": small, "w_h_init": small} if config.init == "normal" else {}
     sizes = [vocabulary_size] + [config.hidden] * config.layers
-    cells = [
-        CELLS[config.cell](below, above, **inits) for below, above in zip(sizes, sizes[1:], strict=False)
-    ]
+    cells = [CELLS[config.cell](below, above, **inits) for below, above in itertools.pairwise(sizes)]
     stacked = rnnjax.stack(cells)
     w_y_init = small if config.init == "normal" else jax.nn.initializers.glorot_uniform()
 
@@ -200,7 +195,7 @@ def load(config: Config) -> tuple[rnnjax.Vocabulary, np.ndarray, np.ndarray]:
 
 
 def make_evaluate(model: Model, ids: np.ndarray):
-    """`state -> {"held_out_loss", "held_out_bits"}` over every character of the ids but the first, the carry passed on."""
+    """`state -> {"held_out_loss", "held_out_bits"}` over every character but the first, the carry passed on."""
     windows = rnnjax.padded_windows(ids, batch_size=32, steps=128)
 
     @jax.jit
@@ -296,9 +291,7 @@ def main(config: Config) -> dict:
     stream = Stream(model.initial_carry((config.batch,)), jnp.float32(objective(uniform)))
     evaluate = make_evaluate(model, held_out_ids)
 
-    folder = (
-        report.last_run_folder(config.out, NAME) if config.resume else report.new_run_folder(config.out, NAME)
-    )
+    folder = report.last_run_folder(config.out, NAME) if config.resume else report.new_run_folder(config.out, NAME)
     if not config.resume:
         report.write_config(folder, config)
         vocabulary.save(folder / "vocabulary.json")
@@ -318,17 +311,11 @@ def main(config: Config) -> dict:
         text, smooth_loss = vocabulary.decode(np.asarray(ids)), float(snapshot.carry.smooth_loss)
         samples.write(step=snapshot.step, smooth_loss=smooth_loss, text=text)
         if config.preset != "min-char-rnn" or snapshot.step in REPORTED or snapshot.step % 1000 == 0:
-            tqdm.write(
-                f"--- {snapshot.step} updates, smoothed loss {smooth_loss:.3f}\n{text}\n", file=sys.stdout
-            )
+            tqdm.write(f"--- {snapshot.step} updates, smoothed loss {smooth_loss:.3f}\n{text}\n", file=sys.stdout)
 
     with rnnjax.Checkpoints(folder / "checkpoints", config=checkpoint_config(config)) as checkpoints:
         early_stop = config.patience > 0
-        saved = (
-            rnnjax.restore_progress(checkpoints, state, stream, early_stop=early_stop)
-            if config.resume
-            else None
-        )
+        saved = rnnjax.restore_progress(checkpoints, state, stream, early_stop=early_stop) if config.resume else None
         samples = rnnjax.MetricsLog(folder / "samples.jsonl", step=int(saved.state.step) if saved else -1)
         if saved is None:
             write_sample(rnnjax.Snapshot(0, state, stream, math.nan))
@@ -355,9 +342,7 @@ def main(config: Config) -> dict:
             f"expected a finite loss, got NaN or infinity in update {result.bad_step}; the last good state is in "
             f"{folder}/checkpoints: use a smaller --learning-rate or clip the gradient."
         )
-    held_out = (
-        evaluate(result.state._replace(params=result.best_params)) if config.patience else result.metrics
-    )
+    held_out = evaluate(result.state._replace(params=result.best_params)) if config.patience else result.metrics
     first = jnp.int32(vocabulary.encode("\n")[0] if "\n" in vocabulary.symbols else 0)
     ids = sampler(result.best_params, model.initial_carry((1,)), first, key_sample)
     last_sample = vocabulary.decode(np.asarray(ids))
@@ -371,9 +356,7 @@ def main(config: Config) -> dict:
     }
     write_report(folder, config, headline, seconds, last_sample)
     bits = headline["held_out_bits_per_char"]
-    print(
-        f"\n{bits:.3f} bits per held-out character after {result.step} updates. A last sample:\n{last_sample}\n"
-    )
+    print(f"\n{bits:.3f} bits per held-out character after {result.step} updates. A last sample:\n{last_sample}\n")
     cli.result_line(NAME, config.seed, seconds, **headline)
     return headline
 

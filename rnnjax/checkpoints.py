@@ -151,7 +151,8 @@ class Checkpoints:
         os.replace(path, aside)
         self._manager.reload()
         warnings.warn(
-            f"the checkpoint {path} is damaged ({reason}); it is skipped for the one before it and kept as {aside.name}.",
+            f"the checkpoint {path} is damaged ({reason}); it is skipped for the one before it and kept as "
+            f"{aside.name}.",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -179,9 +180,7 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def check_config(
-    expected: Mapping[str, Any], got: Mapping[str, Any], where: str, ignore: tuple[str, ...] = ()
-) -> None:
+def check_config(expected: Mapping[str, Any], got: Mapping[str, Any], where: str, ignore: tuple[str, ...] = ()) -> None:
     """Raises ValueError that names the entries in which two configurations differ."""
     names = [n for n in sorted({*expected, *got}) if n not in ignore and expected.get(n) != got.get(n)]
     if names:

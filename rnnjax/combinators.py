@@ -196,9 +196,7 @@ def layer_norm(cell: Cell, *, hidden_size: int | None = None, param_dtype=jnp.fl
     hidden = _output_size("layer_norm", cell, hidden_size)
 
     def init(key: Key) -> LayerNormParams:
-        return LayerNormParams(
-            cell.init(key), jnp.ones((hidden,), param_dtype), jnp.zeros((hidden,), param_dtype)
-        )
+        return LayerNormParams(cell.init(key), jnp.ones((hidden,), param_dtype), jnp.zeros((hidden,), param_dtype))
 
     def apply(params: LayerNormParams, carry: Carry, x: Any) -> tuple[Carry, Array]:
         carry, y = cell.apply(params.cell, carry, x)
@@ -249,9 +247,7 @@ def reset_on(cell: Cell) -> Cell:
     def apply(params: Params, carry: Carry, x: ResetInput) -> tuple[Carry, Any]:
         if not isinstance(x, ResetInput) or x.reset.dtype != jnp.bool_:
             got = f"a reset of dtype {x.reset.dtype}" if isinstance(x, ResetInput) else type(x).__name__
-            raise TypeError(
-                f"reset_on: expected the input to be ResetInput(x, reset) with a boolean reset, got {got}."
-            )
+            raise TypeError(f"reset_on: expected the input to be ResetInput(x, reset) with a boolean reset, got {got}.")
         batch_shape = jax.tree.leaves(x.x)[0].shape[:-1]
         initial = jax.tree.map(lambda a, b: a.astype(b.dtype), cell.initial_carry(batch_shape), carry)
         return cell.apply(params, masking.select(x.reset, initial, carry), x.x)
@@ -344,7 +340,7 @@ def dropout(
     for rate in (input, output, recurrent, *jax.tree.leaves(rates)):
         if not 0 <= rate < 1:
             raise ValueError(f"dropout: expected rates to be probabilities in [0, 1), got {rate}.")
-    if jax.tree.structure(rates) != jax.tree.structure(_carry_shapes(cell)):
+    if jax.tree.structure(rates) != jax.tree.structure(_carry_shapes(cell)):  # type: ignore[operator]
         raise ValueError(f"dropout: expected zoneout to be a float or a carry of rates, got {zoneout}.")
     if recurrent and "recurrent_mask" not in inspect.signature(cell.apply).parameters:
         raise ValueError(
@@ -435,9 +431,7 @@ def _apply_mask(x: Array, mask: Array | None, step: Array, tied: bool) -> Array:
         return x
     mask = mask if tied else _mask_at(mask, step)
     if mask.ndim > x.ndim or mask.shape != x.shape[x.ndim - mask.ndim :]:
-        raise ValueError(
-            f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}."
-        )
+        raise ValueError(f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}.")
     return x * jnp.broadcast_to(mask.astype(x.dtype), x.shape)
 
 

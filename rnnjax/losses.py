@@ -188,9 +188,7 @@ def _checked(name: str, loss: Callable[[Array, Array], Array]) -> Callable[[Arra
     return values
 
 
-def ctc(
-    logits: Array, labels: Array, *, logit_lengths: Array, label_lengths: Array, blank_id: int = 0
-) -> Array:
+def ctc(logits: Array, labels: Array, *, logit_lengths: Array, label_lengths: Array, blank_id: int = 0) -> Array:
     """Connectionist temporal classification: -log of the sum of P(path) over paths that collapse to the labels.
 
     Reference: Graves et al. 2006, "Connectionist temporal classification"; computed by optax.

@@ -24,7 +24,7 @@ class SumCount(NamedTuple):
     """
 
     sum: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # it hides tuple.count
 
     @property
     def mean(self) -> Array:
@@ -103,9 +103,7 @@ def masked_mean(values: Array, where: Array | None = None) -> SumCount:
     if where is None:
         return SumCount(jnp.sum(values), jnp.asarray(values.size, values.dtype))
     weights = _broadcast(where, values)
-    return SumCount(
-        jnp.sum(jnp.where(weights, values, jnp.zeros_like(values))), jnp.sum(weights, dtype=values.dtype)
-    )
+    return SumCount(jnp.sum(jnp.where(weights, values, jnp.zeros_like(values))), jnp.sum(weights, dtype=values.dtype))
 
 
 def masked_softmax(logits: Array, where: Array, axis: int = -1) -> Array:

@@ -97,16 +97,12 @@ def get_optimizer(
     ):
         if bound is not None:
             if not bound > 0:
-                raise ValueError(
-                    f"get_optimizer: expected {argument} > 0 or None for no clipping, got {bound}."
-                )
+                raise ValueError(f"get_optimizer: expected {argument} > 0 or None for no clipping, got {bound}.")
             clips.append(clip(bound))
     return optax.chain(*clips, OPTIMIZERS[name](learning_rate, **options))
 
 
-def get_schedule(
-    name: str, learning_rate: float, *, steps: int, warmup: int = 0, final: float = 0.0
-) -> optax.Schedule:
+def get_schedule(name: str, learning_rate: float, *, steps: int, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
     """A learning rate over training: a linear warm-up from 0 to its peak, then a decay over the remaining steps.
 
     Args:

@@ -105,7 +105,8 @@ def progress_bar(shown: bool, steps: int, step: int = 0) -> Any:
         from tqdm import tqdm
     except ImportError:
         raise ImportError(
-            'fit: expected tqdm for the progress bar, found none; pip install "rnnjax[experiments]" or pass progress=False.'
+            'fit: expected tqdm for the progress bar, found none; pip install "rnnjax[experiments]" or pass '
+            "progress=False."
         ) from None
     return tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True, mininterval=0.5)
 

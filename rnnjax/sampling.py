@@ -292,6 +292,4 @@ def _check_prompt(prompt: Array, rows: int) -> Array:
 
 def _check_logits(logits: Array, rows: int) -> None:
     if logits.ndim != 2 or logits.shape[0] != rows:
-        raise ValueError(
-            f"sample: expected step_fn to return logits of shape [{rows}, V], got {logits.shape}."
-        )
+        raise ValueError(f"sample: expected step_fn to return logits of shape [{rows}, V], got {logits.shape}.")

@@ -11,6 +11,7 @@ A law takes a `Case` and raises AssertionError if it does not hold.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +27,6 @@ from rnnjax.unroll import tbptt, unroll, unroll_reference
 MakeInputs = Callable[[int, int, tuple[int, ...]], Any]
 
 LENGTH, BATCH = 5, 3
-TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
 
 class Case(NamedTuple):
@@ -212,9 +212,7 @@ def _carry(case: Case, xs: Any) -> Any:
     rng = np.random.default_rng(case.seed + 1)
 
     def noisy(leaf):
-        return (
-            leaf + jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype) if _is_float(leaf) else leaf
-        )
+        return leaf + jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype) if _is_float(leaf) else leaf
 
     return jax.tree.map(noisy, carry)
 
@@ -235,8 +233,7 @@ def _with_floats(tree: Any, floats: Sequence[Any]) -> Any:
 def _weighted_sum(tree: Any) -> Any:
     """A number that depends on every entry of a tree in a way of its own."""
     return sum(
-        jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape))
-        for leaf in _floats(tree)
+        jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)) for leaf in _floats(tree)
     )
 
 
@@ -275,13 +272,14 @@ def _at(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def _assert_same(got: Any, expected: Any, **tolerance: float) -> None:
+def _assert_same(got: Any, expected: Any, rtol: float = 2e-4, atol: float = 2e-5) -> None:
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(
             np.asarray(a, np.float64),
             np.asarray(b, np.float64),
+            rtol=rtol,
+            atol=atol,
             err_msg=jax.tree_util.keystr(path),
-            **(tolerance or TOLERANCE),
         )
 
 
@@ -357,16 +355,12 @@ def padding_is_inert(case: Case) -> None:
 
     def fill(value):
         return lambda leaf: (
-            jnp.where(real.reshape(real.shape + (1,) * (leaf.ndim - 2)), leaf, value)
-            if _is_float(leaf)
-            else leaf
+            jnp.where(real.reshape(real.shape + (1,) * (leaf.ndim - 2)), leaf, value) if _is_float(leaf) else leaf
         )
 
     poisoned = jax.tree.map(fill(jnp.nan), xs)
     values, gradients = _results(unroll, case.cell)(params, carry, poisoned, lengths=lengths)
-    _assert_same(
-        gradients, _results(unroll, case.cell)(params, carry, jax.tree.map(fill(0.5), xs), lengths=lengths)[1]
-    )
+    _assert_same(gradients, _results(unroll, case.cell)(params, carry, jax.tree.map(fill(0.5), xs), lengths=lengths)[1])
     for leaf in gradients[2]:
         padding = np.asarray(leaf)[~real]
         assert not padding.any(), f"the gradient of padding is {padding}, not zero"
@@ -391,9 +385,7 @@ def resets_start_afresh(case: Case) -> None:
     resets = np.zeros((LENGTH, BATCH), bool)
     resets[t] = True
     (last, ys), _ = _results(unroll, case.cell)(params, carry, xs, resets=jnp.asarray(resets))
-    fresh_last, fresh_ys = _loop(
-        case.cell, params, _at(xs, slice(t, None)), case.cell.initial_carry(_batch_shape(xs))
-    )
+    fresh_last, fresh_ys = _loop(case.cell, params, _at(xs, slice(t, None)), case.cell.initial_carry(_batch_shape(xs)))
     _assert_same((last, [_at(ys, t + i) for i in range(LENGTH - t)]), (fresh_last, fresh_ys))
     _, early_ys = _loop(case.cell, params, _at(xs, slice(0, t)), carry)
     _assert_same([_at(ys, i) for i in range(t)], early_ys)
@@ -457,9 +449,7 @@ def time_major_is_a_transpose(case: Case) -> None:
     carry, swap = _carry(case, xs), functools.partial(jax.tree.map, lambda leaf: jnp.swapaxes(leaf, 0, 1))
     lengths, resets = jnp.asarray(case.lengths), jnp.asarray(case.resets)
     (last, ys), _ = _results(unroll, case.cell)(params, carry, xs, lengths=lengths, resets=resets)
-    batch_major = unroll(
-        case.cell, params, swap(xs), carry, lengths=lengths, resets=resets.T, time_major=False
-    )
+    batch_major = unroll(case.cell, params, swap(xs), carry, lengths=lengths, resets=resets.T, time_major=False)
     _assert_same(batch_major, (last, swap(ys)))
 
 
@@ -479,40 +469,32 @@ def short_runs(case: Case) -> None:
 def carry_is_a_fixed_point(case: Case) -> None:
     """apply keeps structure, shapes and dtypes of the carry, in float32 and bfloat16; batch shapes (), [B], [2, B]."""
     params = jax.eval_shape(case.cell.init, jax.random.key(0))
-
-    def cast(dtype):
-        return lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
-        )
-
     for batch_shape in ((), (BATCH,), (2, BATCH)):
-        xs = jax.eval_shape(lambda shape=batch_shape: _inputs(case, 1, shape))
-        x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-        for carry_dtype in (jnp.float32, jnp.bfloat16):
-            for other_dtype in (jnp.float32, jnp.bfloat16):
-                carry = jax.eval_shape(
-                    lambda s=_batch_shape(xs), d=carry_dtype: case.cell.initial_carry(s, d)
-                )
-                after, y = jax.eval_shape(
-                    case.cell.apply,
-                    jax.tree.map(cast(other_dtype), params),
-                    carry,
-                    jax.tree.map(cast(other_dtype), x),
-                )
-                what = f"batch shape {batch_shape}, carry {carry_dtype.__name__}, params and x {other_dtype.__name__}"
-                assert jax.tree.structure(after) == jax.tree.structure(carry), (
-                    f"the structure changes ({what})"
-                )
-                for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
-                    assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{a} becomes {b} ({what})"
+        xs = _inputs(case, 1, batch_shape)
+        for carry_dtype, dtype in itertools.product((jnp.float32, jnp.bfloat16), repeat=2):
+            carry = jax.eval_shape(functools.partial(case.cell.initial_carry, _batch_shape(xs), carry_dtype))
+            after, _ = jax.eval_shape(case.cell.apply, _cast(params, dtype), carry, _cast(_at(xs, 0), dtype))
+            what = f"batch shape {batch_shape}, carry {carry_dtype.__name__}, params and x {dtype.__name__}"
+            same = jax.tree.structure(after) == jax.tree.structure(carry)  # type: ignore[operator]
+            assert same, f"the structure of the carry changes ({what})"
+            for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
+                assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{a} becomes {b} ({what})"
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    """Shapes of a tree with its floating leaves in another dtype."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        ),
+        tree,
+    )
 
 
 def gradients_are_finite_differences(case: Case) -> None:
     """The gradient along a random direction == (f(p + e d) - f(p - e d)) / 2e, in float64; params of any shape `[...]`."""
     with jax.enable_x64(True):
-        wide = functools.partial(
-            jax.tree.map, lambda leaf: leaf.astype(jnp.float64) if _is_float(leaf) else leaf
-        )
+        wide = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float64) if _is_float(leaf) else leaf)
         params, xs = wide(_params(case)), wide(_inputs(case))
         carry = wide(_carry(case, xs))
         lengths, resets = jnp.asarray(case.lengths), jnp.asarray(case.resets)
@@ -528,9 +510,7 @@ def _slopes(cell: Cell) -> Callable:
         direction = jax.random.normal(key, point.shape, point.dtype)
 
         def f(point):
-            p, c, x = (
-                _with_floats(tree, f) for tree, f in zip((params, carry, xs), rebuild(point), strict=True)
-            )
+            p, c, x = (_with_floats(tree, f) for tree, f in zip((params, carry, xs), rebuild(point), strict=True))
             return _weighted_sum(unroll(cell, p, x, c, lengths=lengths, resets=resets))
 
         step = 1e-5
@@ -541,8 +521,8 @@ def _slopes(cell: Cell) -> Callable:
 
 
 def one_trace(case: Case) -> None:
-    """Ten calls with other values of the same shapes `[T, B, F]` trace the cell once."""
-    traces = []
+    """Ten calls with other values of the same shapes `[T, B, F]` trace the cell no more often than the first."""
+    traces: list[None] = []
 
     def apply(params, carry, x):
         traces.append(None)
@@ -550,15 +530,12 @@ def one_trace(case: Case) -> None:
 
     counted = case.cell._replace(apply=apply)
     run = jax.jit(lambda params, xs, lengths: unroll(counted, params, xs, lengths=lengths)[1])
-    params = _params(case)
+    params, counts = _params(case), []
     for call in range(10):
-        run(
-            params,
-            _inputs(case._replace(seed=case.seed + call)),
-            jnp.asarray((case.lengths + call) % (LENGTH + 1)),
-        )
-        first = len(traces) if call == 0 else first
-    assert len(traces) == first, f"{len(traces)} traces after ten calls, {first} after one"
+        xs = _inputs(case._replace(seed=case.seed + call))
+        run(params, xs, jnp.asarray((case.lengths + call) % (LENGTH + 1)))
+        counts.append(len(traces))
+    assert counts[-1] == counts[0], f"{counts[-1]} traces after ten calls, {counts[0]} after one"
 
 
 LAWS: dict[str, Callable[[Case], None]] = {

@@ -96,9 +96,7 @@ class Vocabulary(NamedTuple):
         try:
             symbols = json.loads(read_text(path))
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"Vocabulary.load: expected a JSON list of symbols in {path}, got {error}."
-            ) from None
+            raise ValueError(f"Vocabulary.load: expected a JSON list of symbols in {path}, got {error}.") from None
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError(
                 f"Vocabulary.load: expected a JSON list of symbols in {path}, got {type(symbols).__name__}."

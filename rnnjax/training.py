@@ -8,6 +8,7 @@ A loss function returns a `SumCount`, so that a mean over a masked or streamed b
 Batches are a function of the step, `batches(step) -> pytree of arrays`, so that a run can begin again anywhere.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,7 @@ class Metrics(NamedTuple):
     """
 
     loss: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # it hides tuple.count
     grad_norm: Array
 
 
@@ -154,9 +155,7 @@ def make_tbptt_step(
         def loss(params: Params) -> tuple[Array, tuple[Carry, SumCount]]:
             after, parts = loss_fn(params, carry, batch, key=key)
             if not isinstance(parts, SumCount):
-                raise TypeError(
-                    f"expected loss_fn to return a SumCount(sum, count), got {type(parts).__name__}."
-                )
+                raise TypeError(f"expected loss_fn to return a SumCount(sum, count), got {type(parts).__name__}.")
             return objective(parts), (after, parts)
 
         gradient, (after, parts) = jax.grad(loss, has_aux=True)(state.params)
@@ -370,7 +369,7 @@ def fit(
             state, carry, metrics = run(state, carry, batch)
             if step + size < steps:  # while the device computes
                 batch = _stacked(batches, step + size, steps, steps_per_call)
-            metrics = Metrics(*(np.atleast_1d(np.asarray(m)) for m in metrics))
+            metrics = jax.tree.map(lambda leaf: np.atleast_1d(np.asarray(leaf)), metrics)
             finite = np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)
             if not finite.all():
                 stopped, bad_step = "non_finite", step + int(np.argmin(finite)) + 1
@@ -380,16 +379,11 @@ def fit(
                 break
             earlier, previous, step = before, step, step + size
             speed.add(float(metrics.count.sum()))
-
-            def due(every: int | None, since: int = previous) -> bool:
-                return every is not None and (step // every > since // every or step == steps)
-
+            due = functools.partial(_due, previous=previous, step=step, steps=steps)
             for i in range(size):
                 if (previous + i + 1) % log_every == 0:
                     loss, norm = float(metrics.loss[i]), float(metrics.grad_norm[i])
-                    log.write(
-                        step=previous + i + 1, loss=loss, grad_norm=norm, tokens_per_second=round(speed.rate)
-                    )
+                    log.write(step=previous + i + 1, loss=loss, grad_norm=norm, tokens_per_second=round(speed.rate))
             bar.update(size)
             bar.set_postfix_str(postfix(float(metrics.loss[-1]), speed.rate, unit), refresh=False)
             if due(evaluate_every) and evaluate is not None:
@@ -424,6 +418,11 @@ def fit(
     return FitResult(state, carry, step, stopped, bad_step, best_params, evaluation, seconds)
 
 
+def _due(every: int | None, *, previous: int, step: int, steps: int) -> bool:
+    """Whether something that happens every so many steps happens at this call boundary."""
+    return every is not None and (step // every > previous // every or step == steps)
+
+
 def _call_size(step: int, steps: int, steps_per_call: int) -> int:
     """Steps of the next call: up to the next multiple of steps_per_call, wherever a run was resumed."""
     return min(steps_per_call - step % steps_per_call, steps - step)
@@ -442,7 +441,7 @@ def _compiled(
 ) -> Callable:
     """`(state, carry, batch) -> (state, carry, metrics)`: one step, or a loop over stacked batches."""
 
-    def one(state: TrainState, carry: Carry, batch: Any) -> tuple[TrainState, Carry, Metrics]:
+    def one(state: TrainState, carry: Carry, batch: Any) -> Any:
         if with_carry:
             return step_fn(state, carry, batch)
         state, metrics = step_fn(state, batch)
@@ -450,7 +449,7 @@ def _compiled(
 
     def many(state: TrainState, carry: Carry, batches: Any) -> tuple[TrainState, Carry, Metrics]:
         def body(pair, batch):
-            state, carry, metrics = one(*pair, batch)
+            state, carry, metrics = one(pair[0], pair[1], batch)
             return (state, carry), metrics
 
         # Not rnnjax.scan: nothing is differentiated through a loop over updates.
@@ -461,7 +460,7 @@ def _compiled(
 
 
 def _replay(
-    one: Callable,
+    one: Callable[..., Any],
     batches: Callable[[int], Any],
     starts: Sequence[tuple[TrainState, Carry]],
     bad_step: int,

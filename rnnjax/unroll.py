@@ -105,9 +105,7 @@ def unroll(
         size = max(1, math.isqrt(run.length)) if remat == "sqrt" else _positive("remat", remat)
         loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
     elif remat not in (None, "step"):
-        raise ValueError(
-            f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}."
-        )
+        raise ValueError(f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}.")
     if chunk is not None:
         loop = _in_blocks(loop, _positive("chunk", chunk), reverse)
     carry, ys = loop(run.carry, run.steps)
@@ -217,9 +215,7 @@ def tbptt(
     def cut(loop):
         return lambda carry, block: loop(jax.lax.stop_gradient(carry), block)
 
-    loop = _in_blocks(
-        _scan_steps(cell, params, run, reverse=False), _positive("steps", steps), False, wrap=cut
-    )
+    loop = _in_blocks(_scan_steps(cell, params, run, reverse=False), _positive("steps", steps), False, wrap=cut)
     carry, ys = loop(run.carry, run.steps)
     return carry, ys if time_major else _swap_time(ys)
 
@@ -302,9 +298,7 @@ def bidirectional(
     }
     ends = None if resets is None else _ends(jnp.asarray(resets), 0 if time_major else 1)
     carry_fw, ys_fw = unroll(forward, params.forward, xs, carry.forward, resets=resets, **options)
-    carry_bw, ys_bw = unroll(
-        backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options
-    )
+    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options)
     return Bidirectional(carry_fw, carry_bw), MERGES[merge](ys_fw, ys_bw)
 
 
@@ -369,11 +363,10 @@ def unroll_layers(
             f"unroll_layers: expected as many params and carries as cells, {len(cells)}, got "
             f"{len(params.layers)} and {len(carry.layers)}; make the params with stack(cells).init(key)."
         )
-    drop_keys = [None] * len(cells) if key is None else list(jax.random.split(key, len(cells)))
     carries, ys = [], xs
     for layer, cell in enumerate(cells):
-        if layer and dropout and drop_keys[layer] is not None:
-            kept = jax.random.bernoulli(drop_keys[layer], 1 - dropout, ys.shape)
+        if layer and dropout and key is not None:
+            kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - dropout, ys.shape)
             ys = jnp.where(kept, ys / (1 - dropout), jnp.zeros_like(ys))
         carry_out, ys = unroll(
             cell,
@@ -473,9 +466,7 @@ def _positive(name: str, value: int) -> int:
     return value
 
 
-def _check_call(
-    where: str, cell: Cell, xs: Any, carry: Carry | None, lengths, mask, resets, time_major: bool
-) -> _Run:
+def _check_call(where: str, cell: Cell, xs: Any, carry: Carry | None, lengths, mask, resets, time_major: bool) -> _Run:
     """Checks every argument of a call and brings it into time-major form."""
     axes = "[T, ..., F]" if time_major else "[B, T, ..., F]"
     xs = jax.tree.map(jnp.asarray, xs)
@@ -489,9 +480,7 @@ def _check_call(
     batch_shape = tuple(batch)
     for leaf in jax.tree.leaves(xs):
         if leaf.ndim < 1 or leaf.shape[0] != length:
-            raise ValueError(
-                f"{where}: expected every leaf of xs to have {length} steps, got shape {leaf.shape}."
-            )
+            raise ValueError(f"{where}: expected every leaf of xs to have {length} steps, got shape {leaf.shape}.")
 
     if lengths is not None and mask is not None:
         raise ValueError(f"{where}: expected lengths or mask, got both; they mean the same thing.")
@@ -506,9 +495,7 @@ def _check_call(
     initial = cell.initial_carry(batch_shape, jnp.float64 if wide else jnp.float32)
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
-        _check_like(
-            f"{where}: expected carry", initial, carry, "make it with cell.initial_carry(batch_shape)"
-        )
+        _check_like(f"{where}: expected carry", initial, carry, "make it with cell.initial_carry(batch_shape)")
         initial = jax.tree.map(lambda zero, given: zero.astype(given.dtype), initial, carry)
     return _Run(initial if carry is None else carry, initial, _Steps(xs, mask, resets), length, batch_shape)
 
@@ -532,15 +519,11 @@ def _check_lengths(where: str, lengths, length: int, batch_shape: tuple[int, ...
     return lengths
 
 
-def _check_flags(
-    where: str, name: str, flags, length: int, batch_shape: tuple[int, ...], time_major: bool
-) -> Array:
+def _check_flags(where: str, name: str, flags, length: int, batch_shape: tuple[int, ...], time_major: bool) -> Array:
     """A mask or resets as booleans `[T, *prefix]`, time-major."""
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
-        raise TypeError(
-            f"{where}: expected {name} of dtype bool, got {flags.dtype}; compare it, as in {name} > 0."
-        )
+        raise TypeError(f"{where}: expected {name} of dtype bool, got {flags.dtype}; compare it, as in {name} > 0.")
     if not time_major and flags.ndim >= 2:
         flags = _swap_time(flags)
     if flags.ndim < 1 or flags.shape != (length, *batch_shape)[: flags.ndim]:
@@ -553,7 +536,7 @@ def _check_flags(
 
 def _check_like(what: str, expected: Any, got: Any, remedy: str) -> None:
     """Raises ValueError unless two pytrees have the same structure and shapes."""
-    if jax.tree.structure(expected) != jax.tree.structure(got):
+    if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
         raise ValueError(
             f"{what} of structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {remedy}."
         )

@@ -83,9 +83,7 @@ def make_streams(ids: np.ndarray, *, batch_size: int, steps: int) -> Streams:
     if ids.ndim != 1:
         raise ValueError(f"make_streams: expected ids of shape [N], got {ids.shape}.")
     if batch_size < 1 or steps < 1:
-        raise ValueError(
-            f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}."
-        )
+        raise ValueError(f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}.")
     if len(ids) < batch_size * (steps + 1):
         raise ValueError(
             f"make_streams: expected at least {batch_size * (steps + 1)} ids for {batch_size} streams of {steps} steps "
@@ -130,13 +128,9 @@ def padded_windows(ids: np.ndarray, *, batch_size: int, steps: int) -> PaddedWin
     """
     ids = np.asarray(ids)
     if ids.ndim != 1 or len(ids) < 2:
-        raise ValueError(
-            f"padded_windows: expected at least two ids [M], got shape {ids.shape}; use a longer text."
-        )
+        raise ValueError(f"padded_windows: expected at least two ids [M], got shape {ids.shape}; use a longer text.")
     if batch_size < 1 or steps < 1:
-        raise ValueError(
-            f"padded_windows: expected positive sizes, got batch_size={batch_size} and steps={steps}."
-        )
+        raise ValueError(f"padded_windows: expected positive sizes, got batch_size={batch_size} and steps={steps}.")
     targets = len(ids) - 1
     part = -(-targets // batch_size)
     count = -(-part // steps)

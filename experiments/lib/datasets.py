@@ -60,7 +60,7 @@ def load_text(data: str) -> str:
         return read_text(find(TINY_SHAKESPEARE))
     if not Path(data).is_file():
         raise FileNotFoundError(
-            f"expected --data to be pydoc, shakespeare or the path of a text file, got {data!r}, and there is no such file."
+            f"expected --data to be pydoc, shakespeare or the path of a text file, got {data!r}, which is no file."
         )
     return read_text(data)
 
@@ -95,14 +95,12 @@ def _download(file: DataFile, path: Path) -> Path:
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         temporary.unlink(missing_ok=True)
         raise FileNotFoundError(
-            f"expected to fetch {file.url}, got {error}; fetch it by other means and put it at {path}, or set RNNJAX_DATA "
-            f"to a folder that holds {file.folder}/{file.name}."
+            f"expected to fetch {file.url}, got {error}; fetch it by other means and put it at {path}, or set "
+            f"RNNJAX_DATA to a folder that holds {file.folder}/{file.name}."
         ) from None
     if _sha256(temporary) != file.sha256:
         temporary.unlink()
-        raise ValueError(
-            f"expected {file.url} to have the SHA-256 {file.sha256}, got other bytes; try again later."
-        )
+        raise ValueError(f"expected {file.url} to have the SHA-256 {file.sha256}, got other bytes; try again later.")
     os.replace(temporary, path)
     return path
 

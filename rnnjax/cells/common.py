@@ -29,9 +29,7 @@ def check_step(cell: str, x: Array, h: Array, features: int, hidden: int) -> Non
             "the last axis of x is features."
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{cell}: expected x of a floating dtype, got {x.dtype}; embed or one-hot encode ids first."
-        )
+        raise TypeError(f"{cell}: expected x of a floating dtype, got {x.dtype}; embed or one-hot encode ids first.")
     if h.shape != (*x.shape[:-1], hidden):
         raise ValueError(
             f"{cell}: expected a carry of shape {(*x.shape[:-1], hidden)} beside x {x.shape}, got {h.shape}; "

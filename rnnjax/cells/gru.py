@@ -103,7 +103,7 @@ def gru_cell(
         )
     h = masked_h(carry.h, recurrent_mask)
     z_x = add_bias(matmul(x, params.w_x, h.dtype, dtype), params.b)
-    if reset_after:
+    if params.b_h is not None:
         z_h = matmul(h, params.w_h, h.dtype, dtype)
         r, u = jnp.split(jax.nn.sigmoid(z_x[..., : 2 * hidden] + z_h[..., : 2 * hidden]), 2, axis=-1)
         n = jnp.tanh(z_x[..., 2 * hidden :] + r * add_bias(z_h[..., 2 * hidden :], params.b_h))

@@ -267,7 +267,8 @@ def peephole_lstm(
 
     def init(key: Key) -> PeepholeLSTMParams:
         key_base, key_c = jax.random.split(key)
-        return PeepholeLSTMParams(*base.init(key_base), w_c_init(key_c, (3, hidden_size), param_dtype))
+        w_x, w_h, b = base.init(key_base)
+        return PeepholeLSTMParams(w_x, w_h, b, w_c_init(key_c, (3, hidden_size), param_dtype))
 
     apply = functools.partial(peephole_lstm_cell, output_activation=output_activation, dtype=dtype)
     return Cell(init, base.initial_carry, apply)
