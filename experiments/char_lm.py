@@ -14,7 +14,6 @@ Trained with truncated backpropagation through time over contiguous streams: the
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import sys
@@ -54,10 +53,11 @@ class Config:
     cell: str = "lstm"  # rnn, gru, simple_gru, lstm, peephole_lstm, cifg_lstm, mgu, layer_norm_lstm or layer_norm_gru
     layers: int = 1  # recurrent layers on each other
     hidden: int = 256  # units of a layer
-    init: Literal["default", "normal"] = "default"  # weights: as the cells have it, or 0.01 times a standard normal
+    init: Literal["default", "normal"] = "default"  # weights: the cells' own over embeddings, or 0.01 times a normal
     dropout: float = 0.0  # between layers and before the output
     batch: int = 32  # streams read side by side
     window: int = 32  # steps of backpropagation through time
+    restart_every: int = 50  # windows after which a stream's carry starts afresh, 0 for the beginning of an epoch only
     steps: int = 1800  # updates
     optimizer: str = "adamw"  # sgd, adam, rmsprop, adagrad, adadelta, nadam, adamw or adagrad_min_char_rnn
     learning_rate: float = 0.01  # at its peak
@@ -97,6 +97,7 @@ PRESETS = {
         init="normal",
         batch=1,
         window=25,
+        restart_every=0,
         steps=20_000,
         optimizer="adagrad_min_char_rnn",
         learning_rate=0.1,
@@ -156,12 +157,15 @@ def make_model(config: Config, vocabulary_size: int) -> Model:
         raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {config.cell!r}.")
     if config.layers < 1:
         raise ValueError(f"expected --layers to be at least 1, got {config.layers}.")
-    small = jax.nn.initializers.normal(0.01)
-    inits = {"w_x_init": small, "w_h_init": small} if config.init == "normal" else {}
-    sizes = [vocabulary_size] + [config.hidden] * config.layers
-    cells = [CELLS[config.cell](below, above, **inits) for below, above in itertools.pairwise(sizes)]
+    make, small, embedding = CELLS[config.cell], jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(1.0)
+    if config.init == "normal":
+        inits = {"w_x_init": small, "w_h_init": small}
+        bottom, w_y_init = make(vocabulary_size, config.hidden, **inits), small
+    else:  # a row of the bottom w_x is the embedding of a character
+        inits, w_y_init = {}, jax.nn.initializers.glorot_uniform()
+        bottom = make(vocabulary_size, config.hidden, w_x_init=embedding)
+    cells = [bottom] + [make(config.hidden, config.hidden, **inits) for _ in range(config.layers - 1)]
     stacked = rnnjax.stack(cells)
-    w_y_init = small if config.init == "normal" else jax.nn.initializers.glorot_uniform()
 
     def init(key):
         key_layers, key_y = jax.random.split(key)
@@ -173,7 +177,7 @@ def make_model(config: Config, vocabulary_size: int) -> Model:
         return y + jnp.broadcast_to(params.b_y, y.shape)
 
     def logits(params, carry, ids, *, key=None):
-        xs = jax.nn.one_hot(ids, vocabulary_size)
+        xs = jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype)
         carry, ys = rnnjax.unroll_layers(cells, params.layers, xs, carry, key=key, dropout=config.dropout)
         if key is not None and config.dropout:
             kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 1 - config.dropout, ys.shape)
@@ -181,7 +185,7 @@ def make_model(config: Config, vocabulary_size: int) -> Model:
         return carry, output(params, ys)
 
     def step(params, carry, ids):
-        carry, h = stacked.apply(params.layers, carry, jax.nn.one_hot(ids, vocabulary_size))
+        carry, h = stacked.apply(params.layers, carry, jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype))
         return carry, output(params, h)
 
     return Model(init, stacked.initial_carry, logits, step)
@@ -251,7 +255,7 @@ def make_loss(config: Config, model: Model, objective):
     """`(params, stream, window, *, key) -> (stream, SumCount)`: cross-entropy of the next character, in nats."""
 
     def loss_fn(params, stream, window, *, key):
-        fresh = model.initial_carry((config.batch,))
+        fresh = model.initial_carry((config.batch,), stream.smooth_loss.dtype)
         carry = rnnjax.select(window.starts, fresh, stream.cell)
         carry, logits = model.logits(params, carry, window.inputs, key=key if config.dropout else None)
         parts = rnnjax.get_loss("cross_entropy")(logits, window.targets)
@@ -281,7 +285,9 @@ def main(config: Config) -> dict:
     if config.smoke and not config.resume:
         config = dataclasses.replace(config, **SMOKE)
     vocabulary, training_ids, held_out_ids = load(config)
-    streams = rnnjax.make_streams(training_ids, batch_size=config.batch, steps=config.window)
+    streams = rnnjax.make_streams(
+        training_ids, batch_size=config.batch, steps=config.window, restart_every=config.restart_every
+    )
     model = make_model(config, len(vocabulary.symbols))
     objective = OBJECTIVES[config.objective]
     optimizer = make_optimizer(config)

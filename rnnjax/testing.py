@@ -492,7 +492,7 @@ def _cast(tree: Any, dtype: Any) -> Any:
 
 
 def gradients_are_finite_differences(case: Case) -> None:
-    """The gradient along a random direction == (f(p + e d) - f(p - e d)) / 2e, in float64; params of any shape `[...]`."""
+    """The gradient along a random direction == (f(p + e d) - f(p - e d)) / 2e, in float64; every float `[...]`."""
     with jax.enable_x64(True):
         wide = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float64) if _is_float(leaf) else leaf)
         params, xs = wide(_params(case)), wide(_inputs(case))

@@ -11,7 +11,7 @@ class Window(NamedTuple):
     Attributes:
       inputs: ids `[T, B]`.
       targets: ids `[T, B]`: the one after each input.
-      starts: booleans `[B]`: true where the window begins its stream, so that the carry must start afresh.
+      starts: booleans `[B]`: true where the carry of a stream must start afresh.
     """
 
     inputs: np.ndarray
@@ -30,6 +30,8 @@ class Streams(NamedTuple):
       ids: `[N]`.
       batch_size: B.
       steps: T.
+      restart_every: windows after which a stream starts afresh, a few streams at a time; 0 for the beginning of an
+        epoch only. A model that never starts afresh in training may be poor from a fresh carry.
 
     Example:
       >>> import numpy as np
@@ -43,6 +45,7 @@ class Streams(NamedTuple):
     ids: np.ndarray
     batch_size: int
     steps: int
+    restart_every: int = 0
 
     @property
     def windows(self) -> int:
@@ -55,19 +58,24 @@ class Streams(NamedTuple):
         n = step % self.windows
         rows = self.ids[: part * self.batch_size].reshape(self.batch_size, part)
         piece = rows[:, n * self.steps : (n + 1) * self.steps + 1].T  # [T + 1, B]
-        return Window(piece[:-1], piece[1:], np.full(self.batch_size, n == 0))
+        starts = np.full(self.batch_size, n == 0)
+        if self.restart_every:
+            offsets = np.arange(self.batch_size) * self.restart_every // self.batch_size
+            starts |= (step + offsets) % self.restart_every == 0
+        return Window(piece[:-1], piece[1:], starts)
 
 
-def make_streams(ids: np.ndarray, *, batch_size: int, steps: int) -> Streams:
+def make_streams(ids: np.ndarray, *, batch_size: int, steps: int, restart_every: int = 0) -> Streams:
     """Checked `Streams`.
 
     Args:
       ids: `[N]`.
       batch_size: B.
       steps: T.
+      restart_every: windows after which a stream starts afresh, or 0.
 
     Returns:
-      `Streams(ids, batch_size, steps)`.
+      `Streams(ids, batch_size, steps, restart_every)`.
 
     Raises:
       ValueError: sizes that are not positive, ids that are not `[N]`, or fewer of them than one window takes.
@@ -82,14 +90,17 @@ def make_streams(ids: np.ndarray, *, batch_size: int, steps: int) -> Streams:
     ids = np.asarray(ids)
     if ids.ndim != 1:
         raise ValueError(f"make_streams: expected ids of shape [N], got {ids.shape}.")
-    if batch_size < 1 or steps < 1:
-        raise ValueError(f"make_streams: expected positive sizes, got batch_size={batch_size} and steps={steps}.")
+    if batch_size < 1 or steps < 1 or restart_every < 0:
+        raise ValueError(
+            f"make_streams: expected positive sizes, got batch_size={batch_size}, steps={steps} and "
+            f"restart_every={restart_every}."
+        )
     if len(ids) < batch_size * (steps + 1):
         raise ValueError(
             f"make_streams: expected at least {batch_size * (steps + 1)} ids for {batch_size} streams of {steps} steps "
             f"and a target, got {len(ids)}; use a longer text, fewer streams or shorter windows."
         )
-    return Streams(ids, batch_size, steps)
+    return Streams(ids, batch_size, steps, restart_every)
 
 
 class PaddedWindows(NamedTuple):

@@ -1,0 +1,126 @@
+"""The architecture: import arrows, the public names, and what the project may not say."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import rnnjax
+
+ROOT = Path(__file__).parents[1]
+
+# What each module may import from rnnjax. Decoding, attention and training never import cells.
+ARROWS = {
+    "_jaxlib_check": set(),
+    "types": set(),
+    "masking": {"types"},
+    "initializers": {"types"},
+    "cells": {"types", "cells"},
+    "combinators": {"types", "masking"},
+    "scan": set(),
+    "unroll": {"types", "masking", "scan"},
+    "sampling": {"types", "masking", "scan"},
+    "losses": {"types", "masking"},
+    "optimizers": {"types"},
+    "reporting": set(),
+    "checkpoints": set(),
+    "training": {"types", "masking", "checkpoints", "reporting"},
+    "text": set(),
+    "windows": set(),
+    "testing": {"types", "unroll"},
+}
+NUMPY_ONLY = ("text", "windows")
+
+
+def imports(path):
+    """Dotted names that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" if node.module == "rnnjax" else node.module for alias in node.names}
+    return found
+
+
+def module_of(path):
+    return path.relative_to(ROOT / "rnnjax").parts[0].removesuffix(".py")
+
+
+LIBRARY = [path for path in sorted((ROOT / "rnnjax").rglob("*.py")) if path != ROOT / "rnnjax" / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_point_down(path):
+    module = module_of(path)
+    assert module in ARROWS, f"a new module {module}: give it a row in ARROWS"
+    for name in imports(path):
+        if name.split(".")[0] == "rnnjax":
+            assert name.split(".")[1] in ARROWS[module], f"{path.name} imports {name}"
+        assert name.split(".")[0] not in ("experiments", "tests", "matplotlib", "tyro", "torch")
+
+
+@pytest.mark.parametrize("module", NUMPY_ONLY)
+def test_host_side_modules_need_numpy_only(module):
+    assert not {name for name in imports(ROOT / "rnnjax" / f"{module}.py") if name.split(".")[0] in ("jax", "flax")}
+
+
+def test_experiments_use_public_names():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rnnjax":
+                assert node.attr in rnnjax.__all__, f"{path.name} uses rnnjax.{node.attr}"
+
+
+def test_public_names():
+    assert rnnjax.__all__ == sorted(rnnjax.__all__) and len(set(rnnjax.__all__)) == len(rnnjax.__all__)
+    for name in rnnjax.__all__:
+        assert hasattr(rnnjax, name)
+        if callable(getattr(rnnjax, name)):
+            assert getattr(rnnjax, name).__doc__, f"{name} has no docstring"
+
+
+def test_public_functions_show_an_example():
+    for name in rnnjax.__all__:
+        public = getattr(rnnjax, name)
+        if callable(public) and not isinstance(public, type) and name != "StepFn":
+            assert ">>>" in public.__doc__, f"{name} has no example"
+
+
+def test_docstrings_name_the_arguments():
+    for path in LIBRARY:
+        for node in ast.walk(ast.parse(path.read_text())):
+            doc = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+            if doc and "Args:" in doc:
+                section = doc.split("Args:")[1].split("\n\n")[0]
+                named = set(re.findall(r"^\s+\*{0,2}(\w+):", section, re.M))
+                arguments = node.args
+                given = {a.arg for a in arguments.args + arguments.kwonlyargs + arguments.posonlyargs}
+                given |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a}
+                assert named == given - {"self"}, f"{path.name}: {node.name} documents {named ^ given}"
+
+
+def test_nothing_large_and_no_machine_paths_are_tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file():
+            assert path.stat().st_size < 400_000, f"{name} is too large for the repository"
+            if path.suffix in (".py", ".md", ".toml", ".json"):
+                assert not re.search(r"(?<![\w.])/(work|farm|root|home)/\w", path.read_text()), (
+                    f"{name} has a machine path"
+                )
+
+
+def test_version_is_in_the_changelog():
+    assert f"## {rnnjax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_readme_examples_run():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
