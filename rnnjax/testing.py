@@ -543,9 +543,9 @@ LAWS: dict[str, Callable[[Case], None]] = {
     for law in (
         carry_is_a_fixed_point,
         unroll_is_the_equations,
-        scan_is_the_loop,
         jit_is_eager,
         vmap_is_batch,
+        scan_is_the_loop,
         batch_axes_are_free,
         padding_is_inert,
         resets_start_afresh,

@@ -21,8 +21,14 @@ def check_sizes(cell: str, **sizes: int) -> None:
             raise ValueError(f"{cell}: expected {name} to be a positive int, got {size!r}.")
 
 
-def check_step(cell: str, x: Array, h: Array, features: int, hidden: int) -> None:
-    """Raises ValueError or TypeError unless x is a float array `[..., F]` and h is `[..., H]` beside it."""
+def check_step(cell: str, params: Any, h: Array, x: Array, *, gates: int) -> None:
+    """Raises ValueError or TypeError unless w_x `[..., F, G * H]`, w_h `[..., H, G * H]`, x `[..., F]`, h `[..., H]` fit."""
+    features, hidden = params.w_x.shape[-2], params.w_h.shape[-2]
+    if not params.w_x.shape[-1] == params.w_h.shape[-1] == gates * hidden:
+        raise ValueError(
+            f"{cell}: expected w_x and w_h with {gates} x {hidden} columns, got shapes {params.w_x.shape} and "
+            f"{params.w_h.shape}; pass the params that the init of this cell makes."
+        )
     if jnp.ndim(x) < 1 or x.shape[-1] != features:
         raise ValueError(
             f"{cell}: expected x of shape [..., {features}], as the parameters have it, got {jnp.shape(x)}; "

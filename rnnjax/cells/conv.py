@@ -97,7 +97,7 @@ def conv_lstm_cell(
         raise ValueError(
             f"conv_lstm_cell: expected x of shape [..., *space, F] with {rank} axes of space, got {x.shape}."
         )
-    check_step("conv_lstm_cell", x, carry.h, params.w_x.shape[-2], params.w_h.shape[-2])
+    check_step("conv_lstm_cell", params, carry.h, x, gates=4)
     h = masked_h(carry.h, recurrent_mask)
     z = add_bias(_conv(x, params.w_x, h.dtype, dtype) + _conv(h, params.w_h, h.dtype, dtype), params.b)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)

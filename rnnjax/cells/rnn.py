@@ -80,8 +80,7 @@ def rnn_cell(
       >>> y.tolist()
       [11.0]
     """
-    features, hidden = params.w_x.shape
-    check_step("rnn_cell", x, carry.h, features, hidden)
+    check_step("rnn_cell", params, carry.h, x, gates=1)
     h = activation(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype))
     return RNNCarry(h), h
 
