@@ -1,5 +1,6 @@
 """What the cells share: checks at the door, products in mixed precision, initialisation gate by gate."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,12 @@ ones = jax.nn.initializers.ones
 def check_sizes(cell: str, **sizes: int) -> None:
     """Raises ValueError unless every size is a positive int."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
             raise ValueError(f"{cell}: expected {name} to be a positive int, got {size!r}.")
 
 
-def check_step(cell: str, params: Any, h: Array, x: Array, *, gates: int) -> None:
-    """Raises ValueError or TypeError unless w_x `[..., F, G * H]`, w_h `[..., H, G * H]`, x `[..., F]`, h `[..., H]` fit."""
+def check_step(cell: str, params: Any, carry: Any, x: Array, *, gates: int) -> None:
+    """Raises unless w_x `[..., F, G * H]`, w_h `[..., H, G * H]`, x `[..., F]` and the carry `[..., H]` fit together."""
     features, hidden = params.w_x.shape[-2], params.w_h.shape[-2]
     if not params.w_x.shape[-1] == params.w_h.shape[-1] == gates * hidden:
         raise ValueError(
@@ -36,11 +37,13 @@ def check_step(cell: str, params: Any, h: Array, x: Array, *, gates: int) -> Non
         )
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"{cell}: expected x of a floating dtype, got {x.dtype}; embed or one-hot encode ids first.")
-    if h.shape != (*x.shape[:-1], hidden):
-        raise ValueError(
-            f"{cell}: expected a carry of shape {(*x.shape[:-1], hidden)} beside x {x.shape}, got {h.shape}; "
-            "make it with cell.initial_carry(x.shape[:-1])."
-        )
+    expected = (*x.shape[:-1], hidden)
+    for name, leaf in carry._asdict().items():
+        if leaf.shape != expected:
+            raise ValueError(
+                f"{cell}: expected a carry of shape {expected} beside x {x.shape}, got {leaf.shape} for {name}; "
+                "make it with cell.initial_carry(x.shape[:-1])."
+            )
 
 
 def cast_product(product: Callable, x: Array, w: Array, out, dtype) -> Array:

@@ -97,7 +97,7 @@ def conv_lstm_cell(
         raise ValueError(
             f"conv_lstm_cell: expected x of shape [..., *space, F] with {rank} axes of space, got {x.shape}."
         )
-    check_step("conv_lstm_cell", params, carry.h, x, gates=4)
+    check_step("conv_lstm_cell", params, carry, x, gates=4)
     h = masked_h(carry.h, recurrent_mask)
     z = add_bias(_conv(x, params.w_x, h.dtype, dtype) + _conv(h, params.w_h, h.dtype, dtype), params.b)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
@@ -147,8 +147,9 @@ def conv_lstm(
       (6, 2, 7, 5, 4)
     """
     check_sizes("conv_lstm", input_size=input_size, hidden_size=hidden_size)
-    if not 1 <= len(kernel_shape) <= 3:
+    if not isinstance(kernel_shape, (tuple, list)) or not 1 <= len(kernel_shape) <= 3:
         raise ValueError(f"conv_lstm: expected kernel_shape with 1, 2 or 3 entries, got {kernel_shape}.")
+    check_sizes("conv_lstm", **{f"kernel_shape[{i}]": size for i, size in enumerate(kernel_shape)})
     weights = init_weights(
         input_size,
         hidden_size,

@@ -81,7 +81,7 @@ def cifg_lstm_cell(
       >>> carry.c.tolist()
       [4.0]
     """
-    check_step("cifg_lstm_cell", params, carry.h, x, gates=3)
+    check_step("cifg_lstm_cell", params, carry, x, gates=3)
     z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
     z_f, z_g, z_o = jnp.split(z, 3, axis=-1)
     f = jax.nn.sigmoid(z_f)
@@ -190,7 +190,7 @@ def mgu_cell(
       [4.0]
     """
     hidden = params.w_h.shape[0]
-    check_step("mgu_cell", params, carry.h, x, gates=2)
+    check_step("mgu_cell", params, carry, x, gates=2)
     h = masked_h(carry.h, recurrent_mask)
     z_f, z_n = jnp.split(add_bias(matmul(x, params.w_x, h.dtype, dtype), params.b), 2, axis=-1)
     f = jax.nn.sigmoid(z_f + matmul(h, params.w_h[:, :hidden], h.dtype, dtype))

@@ -94,7 +94,7 @@ def gru_cell(
       [4.0]
     """
     hidden = params.w_h.shape[0]
-    check_step("gru_cell", params, carry.h, x, gates=3)
+    check_step("gru_cell", params, carry, x, gates=3)
     if (params.b_h is None) == reset_after:
         raise ValueError(
             f"gru_cell: expected params.b_h to be {'an array [H]' if reset_after else 'None'} with "
@@ -217,7 +217,7 @@ def simple_gru_cell(
       >>> y.tolist()
       [4.0]
     """
-    check_step("simple_gru_cell", params, carry.h, x, gates=2)
+    check_step("simple_gru_cell", params, carry, x, gates=2)
     z_u, z_n = jnp.split(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), 2, axis=-1)
     u = jax.nn.sigmoid(z_u)
     h = u * jnp.tanh(z_n) + (1 - u) * carry.h

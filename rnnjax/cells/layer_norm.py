@@ -98,7 +98,7 @@ def layer_norm_lstm_cell(
       >>> bool(jnp.allclose(y, y_scaled, atol=1e-4))
       True
     """
-    check_step("layer_norm_lstm_cell", params, carry.h, x, gates=4)
+    check_step("layer_norm_lstm_cell", params, carry, x, gates=4)
     h = masked_h(carry.h, recurrent_mask)
     z_x = _norm(matmul(x, params.w_x, h.dtype, dtype), params.scale_x)
     z_h = _norm(matmul(h, params.w_h, h.dtype, dtype), params.scale_h)
@@ -222,7 +222,7 @@ def layer_norm_gru_cell(
       (2, 5)
     """
     hidden = params.w_h.shape[0]
-    check_step("layer_norm_gru_cell", params, carry.h, x, gates=3)
+    check_step("layer_norm_gru_cell", params, carry, x, gates=3)
     h = masked_h(carry.h, recurrent_mask)
     z_x, z_h = matmul(x, params.w_x, h.dtype, dtype), matmul(h, params.w_h, h.dtype, dtype)
     gates, candidate = slice(None, 2 * hidden), slice(2 * hidden, None)

@@ -92,7 +92,7 @@ def lstm_cell(
       >>> carry.c.tolist()
       [4.0]
     """
-    check_step("lstm_cell", params, carry.h, x, gates=4)
+    check_step("lstm_cell", params, carry, x, gates=4)
     z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
     c = jax.nn.sigmoid(z_f) * carry.c + jax.nn.sigmoid(z_i) * jnp.tanh(z_g)
@@ -209,7 +209,7 @@ def peephole_lstm_cell(
       >>> carry.c.tolist()
       [4.0]
     """
-    check_step("peephole_lstm_cell", params, carry.h, x, gates=4)
+    check_step("peephole_lstm_cell", params, carry, x, gates=4)
     z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
     p_i, p_f, p_o = (jnp.broadcast_to(p.astype(z.dtype), carry.c.shape) for p in params.w_c)

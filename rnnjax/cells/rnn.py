@@ -80,7 +80,7 @@ def rnn_cell(
       >>> y.tolist()
       [11.0]
     """
-    check_step("rnn_cell", params, carry.h, x, gates=1)
+    check_step("rnn_cell", params, carry, x, gates=1)
     h = activation(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype))
     return RNNCarry(h), h
 
