@@ -102,12 +102,16 @@ def init_weights(
 ) -> Callable[[Key], tuple[Array, Array, Array]]:
     """A function of a key that draws w_x `[F, G * H]` and w_h `[H, G * H]` gate by gate and b `[G * H]` whole."""
 
+    # Drawn in float32 at least: there is no QR decomposition, which orthogonal weights take, in half precision.
+    draw_dtype = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
+
     def init(key: Key) -> tuple[Array, Array, Array]:
         key_x, key_h, key_b = jax.random.split(key, 3)
 
         def by_gate(init, key, rows):
             shape = (*kernel_shape, rows, hidden_size)
-            return jnp.concatenate([init(k, shape, dtype) for k in jax.random.split(key, gates)], axis=-1)
+            blocks = [init(k, shape, draw_dtype) for k in jax.random.split(key, gates)]
+            return jnp.concatenate(blocks, axis=-1).astype(dtype)
 
         w_x = by_gate(w_x_init, key_x, input_size)
         w_h = by_gate(w_h_init, key_h, hidden_size)
