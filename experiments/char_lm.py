@@ -28,6 +28,8 @@ from tqdm import tqdm
 
 import rnnjax
 from experiments.lib import cli, datasets, plots, report
+from experiments.lib.language import OBJECTIVES, LanguageModel, Stream, make_evaluate, make_loss, make_sampler
+from experiments.lib.optimization import make_optimizer
 
 NAME = "char_lm"
 CELLS = {
@@ -124,7 +126,6 @@ SMOKE = {
 }
 # What may differ between a run and its resumption.
 FREE = ("out", "resume", "sample_every", "sample_length", "temperature", "evaluate_every", "checkpoint_every")
-OBJECTIVES = {"mean": lambda parts: parts.mean, "sum": lambda parts: parts.sum}
 REPORTED = (100, 300, 700, 2000)  # updates whose samples the report keeps
 
 
@@ -142,16 +143,7 @@ class Params(NamedTuple):
     b_y: jax.Array
 
 
-class Model(NamedTuple):
-    """The model as pure functions; see `make_model`."""
-
-    init: object  # key -> Params
-    initial_carry: object  # batch_shape -> carry
-    logits: object  # (params, carry, ids [T, B], *, key) -> (carry, logits [T, B, V])
-    step: object  # (params, carry, ids [B]) -> (carry, logits [B, V])
-
-
-def make_model(config: Config, vocabulary_size: int) -> Model:
+def make_model(config: Config, vocabulary_size: int) -> LanguageModel:
     """Characters in, logits of the next character out."""
     if config.cell not in CELLS:
         raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {config.cell!r}.")
@@ -188,7 +180,7 @@ def make_model(config: Config, vocabulary_size: int) -> Model:
         carry, h = stacked.apply(params.layers, carry, jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype))
         return carry, output(params, h)
 
-    return Model(init, stacked.initial_carry, logits, step)
+    return LanguageModel(init, stacked.initial_carry, logits, step)
 
 
 def load(config: Config) -> tuple[rnnjax.Vocabulary, np.ndarray, np.ndarray]:
@@ -196,87 +188,6 @@ def load(config: Config) -> tuple[rnnjax.Vocabulary, np.ndarray, np.ndarray]:
     text = datasets.load_text(config.data)
     vocabulary = rnnjax.Vocabulary.of(text)
     return vocabulary, *rnnjax.held_out_split(vocabulary.encode(text), config.held_out)
-
-
-def make_evaluate(model: Model, ids: np.ndarray):
-    """`state -> {"held_out_loss", "held_out_bits"}` over every character but the first, the carry passed on."""
-    windows = rnnjax.padded_windows(ids, batch_size=32, steps=128)
-
-    @jax.jit
-    def parts(params):
-        def window(carry, batch):
-            carry, logits = model.logits(params, carry, batch.inputs)
-            return carry, rnnjax.get_loss("cross_entropy")(logits, batch.targets, where=batch.mask)
-
-        _, sums = jax.lax.scan(window, model.initial_carry((32,)), windows)
-        return rnnjax.SumCount(sums.sum.sum(), sums.count.sum())
-
-    def evaluate(state):
-        loss = float(parts(state.params).mean)
-        return {"held_out_loss": loss, "held_out_bits": loss / math.log(2)}
-
-    return evaluate
-
-
-def make_sampler(model: Model, length: int, temperature: float):
-    """`(params, carry, first id, key, prompt=None) -> ids [length]`, one compiled loop; carry of one row."""
-
-    @jax.jit
-    def sampler(params, carry, first, key, prompt=None):
-        def step_fn(carry, token):
-            return model.step(params, carry, token)
-
-        return rnnjax.sample(
-            step_fn,
-            carry,
-            key=key,
-            bos_id=first,
-            max_steps=length,
-            transform=rnnjax.temperature(temperature),
-            prompt=prompt,
-        ).tokens[0]
-
-    return sampler
-
-
-class Stream(NamedTuple):
-    """What passes from window to window.
-
-    Attributes:
-      cell: carry of the layers.
-      smooth_loss: s = 0.999 s + 0.001 loss, as min-char-rnn has it, `[]`.
-    """
-
-    cell: rnnjax.Layers
-    smooth_loss: jax.Array
-
-
-def make_loss(config: Config, model: Model, objective):
-    """`(params, stream, window, *, key) -> (stream, SumCount)`: cross-entropy of the next character, in nats."""
-
-    def loss_fn(params, stream, window, *, key):
-        fresh = model.initial_carry((config.batch,), stream.smooth_loss.dtype)
-        carry = rnnjax.select(window.starts, fresh, stream.cell)
-        carry, logits = model.logits(params, carry, window.inputs, key=key if config.dropout else None)
-        parts = rnnjax.get_loss("cross_entropy")(logits, window.targets)
-        return Stream(carry, 0.999 * stream.smooth_loss + 0.001 * objective(parts)), parts
-
-    return loss_fn
-
-
-def make_optimizer(config: Config):
-    """The optimizer that the options describe."""
-    warmup = min(config.warmup, config.steps - 1)
-    schedule = rnnjax.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)
-    options = {"b2": config.b2} if config.optimizer in ("adam", "nadam", "adamw") else {}
-    options |= {"weight_decay": config.weight_decay} if config.optimizer == "adamw" else {}
-    return rnnjax.get_optimizer(
-        config.optimizer,
-        schedule,
-        clip_norm=config.clip_norm or None,
-        clip_value=config.clip_value or None,
-        **options,
-    )
 
 
 def main(config: Config) -> dict:
@@ -326,7 +237,9 @@ def main(config: Config) -> dict:
         if saved is None:
             write_sample(rnnjax.Snapshot(0, state, stream, math.nan))
         result = rnnjax.fit(
-            rnnjax.make_tbptt_step(make_loss(config, model, objective), optimizer, objective=objective),
+            rnnjax.make_tbptt_step(
+                make_loss(model, config.batch, objective, dropout=config.dropout > 0), optimizer, objective=objective
+            ),
             state,
             streams.window,
             carry=stream,

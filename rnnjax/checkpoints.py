@@ -89,7 +89,8 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         plain = jax.tree.map(_to_numpy, tree)
-        about = {"config": self.config, "sha256": _digest(plain)}
+        about = {"config": self.config, "sha256": _digest(plain), "leaves": _shapes(template=tree)}
+        about["seal"] = _seal(about)
         args = self._ocp.args
         self._manager.save(
             step,
@@ -116,10 +117,15 @@ class Checkpoints:
             path = self.folder / str(step)
             try:
                 about = self._read(step, about=self._ocp.args.JsonRestore()).about
-                config, digest = about["config"], about["sha256"]
+                if about.pop("seal") != _seal(about):
+                    raise OSError("its description does not have the SHA-256 that was written with it")
+                config, digest, leaves = about["config"], about["sha256"], about["leaves"]
             except Exception as error:  # whatever orbax makes of a damaged file
                 self._set_aside(path, error)
                 continue
+            wanted = _shapes(template)
+            if config == self.config and leaves != wanted:
+                raise ValueError(f"expected the checkpoint {path} to have the leaves {wanted}, got {leaves}.")
             check_config(self.config, config, str(path), ignore)
             try:
                 arrays = self._read(step, tree=self._ocp.args.StandardRestore(_listed(plain))).tree
@@ -207,6 +213,17 @@ def _from_numpy(template: Any, leaf: np.ndarray) -> Any:
 def _listed(tree: Any) -> dict[str, np.ndarray]:
     """The leaves by number: orbax then needs to know nothing of the containers."""
     return {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def _shapes(template: Any) -> dict:
+    """Path, shape and dtype of every leaf."""
+    paths = jax.tree_util.tree_leaves_with_path(template)
+    return {jax.tree_util.keystr(path): [list(np.shape(leaf)), str(leaf.dtype)] for path, leaf in paths}
+
+
+def _seal(about: dict) -> str:
+    """SHA-256 of what a checkpoint says of itself."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(tree: Any) -> str:

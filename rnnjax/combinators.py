@@ -137,7 +137,7 @@ def projected(
       >>> ys.shape
       (4, 7, 2)
     """
-    if not isinstance(size, int) or size < 1:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"projected: expected size to be a positive int, got {size!r}.")
     hidden = _output_size("projected", cell, hidden_size)
 
@@ -357,7 +357,10 @@ def dropout(
 
     def apply(params: Params, carry: DropoutCarry, x: Array) -> tuple[DropoutCarry, Array]:
         step = carry.step if shape is None else carry.step % shape[0]
-        recurrent_mask = {} if masks.recurrent is None else {"recurrent_mask": masks.recurrent}
+        recurrent_mask = {}
+        if masks.recurrent is not None:
+            _check_mask(masks.recurrent, carry.cell.h)
+            recurrent_mask = {"recurrent_mask": masks.recurrent}
         new, y = cell.apply(params, carry.cell, _apply_mask(x, masks.input, step, tied), **recurrent_mask)
         if zoneout_on:
             if y is not getattr(new, "h", None):
@@ -430,9 +433,13 @@ def _apply_mask(x: Array, mask: Array | None, step: Array, tied: bool) -> Array:
     if mask is None:
         return x
     mask = mask if tied else _mask_at(mask, step)
+    _check_mask(mask, x)
+    return x * jnp.broadcast_to(mask.astype(x.dtype), x.shape)
+
+
+def _check_mask(mask: Array, x: Array) -> None:
     if mask.ndim > x.ndim or mask.shape != x.shape[x.ndim - mask.ndim :]:
         raise ValueError(f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}.")
-    return x * jnp.broadcast_to(mask.astype(x.dtype), x.shape)
 
 
 def _zone_out(old: Carry, new: Carry, step: Array, stays: Carry | None, rates: Any) -> Carry:

@@ -231,13 +231,19 @@ def ctc(logits: Array, labels: Array, *, logit_lengths: Array, label_lengths: Ar
     )
 
 
+def _root(mean: Array) -> Array:
+    """sqrt with the gradient 0, not NaN, at 0."""
+    positive = mean > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, mean, jnp.ones_like(mean))), jnp.zeros_like(mean))
+
+
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
         Loss("mean_bias", bias_error),
         Loss("mean_absolute", absolute_error),
         Loss("mean_squared", _checked("mean_squared", optax.losses.squared_error)),
-        Loss("root_mean_squared", _checked("root_mean_squared", optax.losses.squared_error), jnp.sqrt),
+        Loss("root_mean_squared", _checked("root_mean_squared", optax.losses.squared_error), _root),
         Loss("huber", _checked("huber", optax.losses.huber_loss)),
         Loss("log_cosh", _checked("log_cosh", optax.losses.log_cosh)),
         Loss("binary_cross_entropy", binary_cross_entropy),

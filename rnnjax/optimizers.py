@@ -110,7 +110,7 @@ def get_schedule(name: str, learning_rate: float, *, steps: int, warmup: int = 0
       learning_rate: the peak, `[]`.
       steps: number of updates in all.
       warmup: number of updates of the warm-up.
-      final: the learning rate at the last update, as a fraction of the peak; above 0 for "exponential".
+      final: the learning rate after the last update, as a fraction of the peak; above 0 for "exponential".
 
     Returns:
       An `optax.Schedule`, a function of the step `[]`.

@@ -58,7 +58,7 @@ def temperature(value: float) -> Transform:
       >>> temperature(0.5)(jnp.array([1.0, 2.0])).tolist()
       [2.0, 4.0]
     """
-    if value < 0:
+    if not value >= 0:
         raise ValueError(f"temperature: expected a value of at least 0, got {value}.")
     return top_k(1) if value == 0 else lambda logits: logits / value
 
@@ -114,6 +114,9 @@ def top_p(p: float) -> Transform:
     """
     if not 0 < p <= 1:
         raise ValueError(f"top_p: expected p in (0, 1], got {p}.")
+
+    if p == 1:  # a sum of probabilities may round to 1 before the last of them
+        return jax.nn.identity
 
     def transform(logits: Array) -> Array:
         order = jnp.argsort(logits, axis=-1, descending=True)
@@ -186,7 +189,7 @@ def sample(
 
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> def count(carry, token):
-      ...     return carry, jnp.where(jnp.arange(5) == (token[:, None] + 1) % 5, 0.0, -1e9)
+      ...     return carry, 1e9 * jax.nn.one_hot((token + 1) % 5, 5)
       >>> result = rnnjax.sample(count, jnp.zeros(2), key=jax.random.key(0), bos_id=0, eos_id=4, pad_id=9, max_steps=6)
       >>> result.tokens[0].tolist(), result.lengths.tolist()
       ([1, 2, 3, 4, 9, 9], [4, 4])
@@ -204,12 +207,13 @@ def sample(
     def body(state: _State, step_key: Key) -> tuple[_State, tuple[Array, Array]]:
         after, logits = step_fn(state.carry, state.token)
         _check_logits(logits, rows)
+        _check_carry(state.carry, after)
         sampled = jax.random.categorical(step_key, transform(logits), axis=-1).astype(jnp.int32)
         log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), sampled[:, None], axis=-1)[:, 0]
         token = jnp.where(state.done, jnp.int32(pad_id), sampled)
         log_probs = jnp.where(state.done, jnp.zeros_like(log_probs), log_probs)
         done = state.done if eos_id is None else state.done | (sampled == eos_id)
-        # An ended row keeps its carry, and consumes bos rather than a padding id that the model may not know.
+        # An ended row keeps its carry and consumes its last token again: the model may not know a padding id.
         carry = masking.select(state.done, state.carry, after)
         return _State(carry, jnp.where(done, state.token, token), done), (token, log_probs)
 
@@ -220,7 +224,7 @@ def sample(
     if eos_id is None:
         lengths = jnp.full((rows,), max_steps, jnp.int32)
     else:
-        ended = jnp.cumsum((tokens == eos_id).astype(jnp.int32), axis=-1) - (tokens == eos_id) > 0
+        ended = jnp.cumsum((tokens == eos_id).astype(jnp.int32), axis=-1) - (tokens == eos_id).astype(jnp.int32) > 0
         lengths = jnp.sum(~ended, axis=-1, dtype=jnp.int32)
     return SampleResult(tokens, log_probs, lengths, state.carry)
 
@@ -250,8 +254,8 @@ def greedy(
       `SampleResult(tokens [K, T], log_probs [K, T], lengths [K], carry)`.
 
     Example:
-      >>> import jax.numpy as jnp, rnnjax
-      >>> count = lambda carry, token: (carry, -jnp.abs(jnp.arange(5.0) - 1 - token[:, None].astype(jnp.float32)))
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> count = lambda carry, token: (carry, jax.nn.one_hot((token + 1) % 5, 5))
       >>> rnnjax.greedy(count, jnp.zeros(1), bos_id=0, max_steps=4).tokens.tolist()
       [[1, 2, 3, 4]]
     """
@@ -288,6 +292,12 @@ def _check_prompt(prompt: Array, rows: int) -> Array:
     if prompt.ndim != 2 or prompt.shape[1] != rows:
         raise ValueError(f"sample: expected a prompt of shape [P] or [P, {rows}], got {prompt.shape}.")
     return prompt.astype(jnp.int32)
+
+
+def _check_carry(before: Carry, after: Carry) -> None:
+    shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree) for tree in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"sample: expected step_fn to return a carry of {shapes[0]}, got {shapes[1]}.")
 
 
 def _check_logits(logits: Array, rows: int) -> None:

@@ -279,6 +279,7 @@ def _assert_same(got: Any, expected: Any, rtol: float = 2e-4, atol: float = 2e-5
             np.asarray(b, np.float64),
             rtol=rtol,
             atol=atol,
+            equal_nan=False,
             err_msg=jax.tree_util.keystr(path),
         )
 

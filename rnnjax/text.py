@@ -80,8 +80,13 @@ class Vocabulary(NamedTuple):
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids `[N]`."""
-        return "".join(self.symbols[int(i)] for i in ids)
+        """The text of ids `[N]`; ValueError names an id that is not in the vocabulary."""
+        ids = [int(i) for i in ids]
+        if ids and not 0 <= min(ids) <= max(ids) < len(self.symbols):
+            raise ValueError(
+                f"Vocabulary.decode: expected ids from 0 to {len(self.symbols) - 1}, got {min(ids)} to {max(ids)}."
+            )
+        return "".join(self.symbols[i] for i in ids)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the symbols as JSON, atomically."""

@@ -346,6 +346,11 @@ def fit(
     }.items():
         if value is not None and value < 1:
             raise ValueError(f"fit: expected {name} to be positive, got {value}.")
+    for every, _ in callbacks:
+        if every < 1:
+            raise ValueError(f"fit: expected intervals of callbacks to be positive, got {every}.")
+    if patience is not None and (evaluate is None or evaluate_every is None):
+        raise ValueError("fit: expected evaluate and evaluate_every beside patience, got none.")
     run = _compiled(step_fn, carry is not None, steps_per_call > 1, compiler_options)
     start = _first_progress(state, carry, early_stop=patience is not None)
     if resume and checkpoints is not None:
@@ -358,7 +363,7 @@ def fit(
     earlier = (state, carry)  # before the call before, should that one have poisoned the parameters unseen
 
     def save() -> None:
-        if checkpoints is not None:
+        if checkpoints is not None and _all_finite(state.params):
             checkpoints.save(step, Progress(state, carry, stop, best_params))
 
     batch = _stacked(batches, step, steps, steps_per_call) if step < steps else None
@@ -371,8 +376,9 @@ def fit(
                 batch = _stacked(batches, step + size, steps, steps_per_call)
             metrics = jax.tree.map(lambda leaf: np.atleast_1d(np.asarray(leaf)), metrics)
             finite = np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)
-            if not finite.all():
-                stopped, bad_step = "non_finite", step + int(np.argmin(finite)) + 1
+            poisoned = finite.all() and step + size == steps and not _all_finite(state.params)  # no loss would show it
+            if not finite.all() or poisoned:
+                stopped, bad_step = "non_finite", steps if poisoned else step + int(np.argmin(finite)) + 1
                 one = _compiled(step_fn, carry is not None, False, compiler_options)
                 state, carry = _replay(one, batches, (before, earlier), bad_step)
                 step = int(state.step)
@@ -412,7 +418,8 @@ def fit(
         save()
     if evaluate is not None and (not evaluation or stopped != "steps"):
         evaluation = _evaluated(evaluate, state)
-    if best_params is None:
+        log.write(step=step, **evaluation)
+    if best_params is None or not np.isfinite(stop.best):
         best_params = state.params
     seconds = time.perf_counter() - began
     return FitResult(state, carry, step, stopped, bad_step, best_params, evaluation, seconds)

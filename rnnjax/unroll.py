@@ -102,12 +102,12 @@ def unroll(
     run = _check_call("unroll", cell, xs, carry, lengths, mask, resets, time_major)
     loop = _scan_steps(cell, params, run, reverse, per_step=remat == "step")
     if isinstance(remat, int) or remat == "sqrt":
-        size = max(1, math.isqrt(run.length)) if remat == "sqrt" else _positive("remat", remat)
+        size = max(1, math.isqrt(run.length)) if remat == "sqrt" else _positive("unroll", "remat", remat)
         loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
     elif remat not in (None, "step"):
         raise ValueError(f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}.")
     if chunk is not None:
-        loop = _in_blocks(loop, _positive("chunk", chunk), reverse)
+        loop = _in_blocks(loop, _positive("unroll", "chunk", chunk), reverse)
     carry, ys = loop(run.carry, run.steps)
     return carry, ys if time_major else _swap_time(ys)
 
@@ -215,7 +215,9 @@ def tbptt(
     def cut(loop):
         return lambda carry, block: loop(jax.lax.stop_gradient(carry), block)
 
-    loop = _in_blocks(_scan_steps(cell, params, run, reverse=False), _positive("steps", steps), False, wrap=cut)
+    loop = _in_blocks(
+        _scan_steps(cell, params, run, reverse=False), _positive("tbptt", "steps", steps), False, wrap=cut
+    )
     carry, ys = loop(run.carry, run.steps)
     return carry, ys if time_major else _swap_time(ys)
 
@@ -296,9 +298,12 @@ def bidirectional(
         "chunk": chunk,
         "method": method,
     }
-    ends = None if resets is None else _ends(jnp.asarray(resets), 0 if time_major else 1)
     carry_fw, ys_fw = unroll(forward, params.forward, xs, carry.forward, resets=resets, **options)
-    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options)
+    if resets is not None:
+        run = _check_call("bidirectional", backward, xs, carry.backward, lengths, mask, resets, time_major)
+        resets = _ends(run.steps.reset, run.steps.keep) if run.length else run.steps.reset
+        resets = resets if time_major else _swap_time(resets)
+    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=resets, reverse=True, **options)
     return Bidirectional(carry_fw, carry_bw), MERGES[merge](ys_fw, ys_bw)
 
 
@@ -357,6 +362,8 @@ def unroll_layers(
     """
     if not 0 <= dropout < 1:
         raise ValueError(f"unroll_layers: expected dropout to be a probability in [0, 1), got {dropout}.")
+    if not cells:
+        raise ValueError("unroll_layers: expected at least one cell, got none.")
     carry = Layers((None,) * len(cells)) if carry is None else carry
     if not len(cells) == len(params.layers) == len(carry.layers):
         raise ValueError(
@@ -442,12 +449,19 @@ def _swap_time(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _ends(resets: Array, axis: int) -> Array:
-    """Where sequences end, given where they begin: true a step before each reset."""
-    ends = jnp.roll(resets, -1, axis)
-    last = jnp.arange(resets.shape[axis]) == resets.shape[axis] - 1
-    last = last.reshape([-1 if i == axis else 1 for i in range(resets.ndim)])
-    return jnp.where(jnp.broadcast_to(last, resets.shape), jnp.zeros_like(resets), ends)
+def _ends(resets: Array, mask: Array | None) -> Array:
+    """Where sequences end, given where they begin: true at `[t]` if the next real step is a reset; all `[T, ...]`."""
+    if mask is None:
+        mask = jnp.ones_like(resets)
+    rank = max(resets.ndim, mask.ndim)
+    resets, mask = (flags.reshape(flags.shape + (1,) * (rank - flags.ndim)) for flags in (resets, mask))
+    resets, mask = jnp.broadcast_arrays(resets, mask)
+
+    def body(next_is_reset: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        real, reset = step
+        return jnp.where(real, reset, next_is_reset), next_is_reset
+
+    return scan(body, jnp.zeros_like(resets[0]), (mask, resets), reverse=True)[1]
 
 
 def _zero_padding(keep: Array, x: Any) -> Any:
@@ -460,9 +474,9 @@ def _zero_padding(keep: Array, x: Any) -> Any:
 # ---- checks at the door --------------------------------------------------------------------------------------
 
 
-def _positive(name: str, value: int) -> int:
+def _positive(where: str, name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"unroll: expected {name} to be a positive int of steps, got {value!r}.")
+        raise ValueError(f"{where}: expected {name} to be a positive int of steps, got {value!r}.")
     return value
 
 

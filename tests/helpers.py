@@ -27,6 +27,12 @@ def noisy(tree: Any, seed: int = 0) -> Any:
     return jax.tree.map(add, tree)
 
 
+def random_params(cell: rnnjax.Cell, seed: int = 0, dtype=jnp.float32) -> Any:
+    """Parameters of a cell with every entry of every leaf drawn, biases and scales included."""
+    shapes = jax.eval_shape(cell.init, jax.random.key(0))
+    return noisy(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), shapes), seed)
+
+
 def assert_close(got: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     """Same structure, same shapes, close values; NaN is close to nothing."""
     assert jax.tree.structure(got) == jax.tree.structure(expected)

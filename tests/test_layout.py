@@ -79,7 +79,7 @@ def test_public_names():
     assert rnnjax.__all__ == sorted(rnnjax.__all__) and len(set(rnnjax.__all__)) == len(rnnjax.__all__)
     for name in rnnjax.__all__:
         assert hasattr(rnnjax, name)
-        if callable(getattr(rnnjax, name)):
+        if callable(getattr(rnnjax, name)) and name != "StepFn":  # an alias of a type
             assert getattr(rnnjax, name).__doc__, f"{name} has no docstring"
 
 

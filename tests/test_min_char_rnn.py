@@ -16,6 +16,8 @@ from min_char_rnn_twin import Twin, initial_weights
 
 import rnnjax
 from experiments import char_lm
+from experiments.lib.language import OBJECTIVES, Stream, make_loss
+from experiments.lib.optimization import make_optimizer
 
 CONFIG = char_lm.PRESETS["min-char-rnn"]
 HIDDEN, WINDOW = 100, 25
@@ -40,14 +42,14 @@ def program_state(twin, optimizer):
     clip, rss, scale = state.opt_state[0]
     state = state._replace(opt_state=((clip, rss._replace(sum_of_squares=memory), scale), *state.opt_state[1:]))
     carry = rnnjax.Layers((rnnjax.RNNCarry(jnp.asarray(twin.h.T)),))
-    return state, char_lm.Stream(carry, jnp.asarray(twin.smooth_loss))
+    return state, Stream(carry, jnp.asarray(twin.smooth_loss))
 
 
 def program(vocabulary_size):
     """The preset's optimizer and its update, compiled."""
-    optimizer = char_lm.make_optimizer(CONFIG)
-    objective = char_lm.OBJECTIVES[CONFIG.objective]
-    loss_fn = char_lm.make_loss(CONFIG, char_lm.make_model(CONFIG, vocabulary_size), objective)
+    optimizer = make_optimizer(CONFIG)
+    objective = OBJECTIVES[CONFIG.objective]
+    loss_fn = make_loss(char_lm.make_model(CONFIG, vocabulary_size), 1, objective)
     return optimizer, jax.jit(rnnjax.make_tbptt_step(loss_fn, optimizer, objective=objective))
 
 
@@ -126,4 +128,4 @@ def test_stream_wraps_like_the_program():
 def test_smoothed_loss_starts_from_a_uniform_guess():
     config = dataclasses.replace(CONFIG, hidden=11)
     uniform = rnnjax.SumCount(np.log(67) * WINDOW, WINDOW)
-    assert float(char_lm.OBJECTIVES[config.objective](uniform)) == pytest.approx(-np.log(1 / 67) * WINDOW)
+    assert float(OBJECTIVES[config.objective](uniform)) == pytest.approx(-np.log(1 / 67) * WINDOW)

@@ -24,6 +24,8 @@ import numpy as np
 import rnnjax
 from experiments import char_lm
 from experiments.lib import cli, report
+from experiments.lib.language import OBJECTIVES, Stream, make_loss, make_sampler
+from experiments.lib.optimization import make_optimizer
 from tests.min_char_rnn_twin import Twin, initial_weights
 
 NAME = "min_char_rnn"
@@ -44,10 +46,10 @@ class Config:
 
 def make_program(config, streams, vocabulary_size: int, seed: int):
     """`round -> smoothed loss`: 100 iterations and 200 drawn characters of the preset."""
-    model, optimizer = char_lm.make_model(config, vocabulary_size), char_lm.make_optimizer(config)
-    objective = char_lm.OBJECTIVES[config.objective]
-    step = rnnjax.make_tbptt_step(char_lm.make_loss(config, model, objective), optimizer, objective=objective)
-    sampler = char_lm.make_sampler(model, config.sample_length, config.temperature)
+    model, optimizer = char_lm.make_model(config, vocabulary_size), make_optimizer(config)
+    objective = OBJECTIVES[config.objective]
+    step = rnnjax.make_tbptt_step(make_loss(model, 1, objective), optimizer, objective=objective)
+    sampler = make_sampler(model, config.sample_length, config.temperature)
 
     @jax.jit
     def iterations(state, stream, windows):
@@ -58,7 +60,7 @@ def make_program(config, streams, vocabulary_size: int, seed: int):
         return jax.lax.scan(body, (state, stream), windows)
 
     state = rnnjax.init_state(model.init(jax.random.key(seed)), optimizer, key=jax.random.key(seed))
-    stream = char_lm.Stream(model.initial_carry((1,)), jnp.float32(0))
+    stream = Stream(model.initial_carry((1,)), jnp.float32(0))
     pair = (state, stream)
 
     def run(round_number: int) -> None:

@@ -23,13 +23,15 @@ def check_sizes(cell: str, **sizes: int) -> None:
 
 
 def check_step(cell: str, params: Any, carry: Any, x: Array, *, gates: int) -> None:
-    """Raises unless w_x `[..., F, G * H]`, w_h `[..., H, G * H]`, x `[..., F]` and the carry `[..., H]` fit together."""
+    """Raises unless w_x `[..., F, G * H]`, w_h `[..., H, G * H]`, x `[..., F]` and the carry `[..., H]` fit."""
     features, hidden = params.w_x.shape[-2], params.w_h.shape[-2]
     if not params.w_x.shape[-1] == params.w_h.shape[-1] == gates * hidden:
         raise ValueError(
             f"{cell}: expected w_x and w_h with {gates} x {hidden} columns, got shapes {params.w_x.shape} and "
             f"{params.w_h.shape}; pass the params that the init of this cell makes."
         )
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"{cell}: expected x to be an array [..., {features}], got {type(x).__name__}.")
     if jnp.ndim(x) < 1 or x.shape[-1] != features:
         raise ValueError(
             f"{cell}: expected x of shape [..., {features}], as the parameters have it, got {jnp.shape(x)}; "

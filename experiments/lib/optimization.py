@@ -1,0 +1,27 @@
+"""What experiments share of their optimizers: options of a config in, an optax transformation out."""
+
+from typing import Any
+
+import optax
+
+import rnnjax
+
+
+def make_optimizer(config: Any) -> optax.GradientTransformation:
+    """The optimizer that a config describes.
+
+    Args:
+      config: with optimizer, learning_rate, schedule, steps, warmup, clip_norm, clip_value (0 for none), and b2 and
+        weight_decay for those that take them.
+    """
+    warmup = min(config.warmup, config.steps - 1)
+    schedule = rnnjax.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)
+    options = {"b2": config.b2} if config.optimizer in ("adam", "nadam", "adamw") else {}
+    options |= {"weight_decay": config.weight_decay} if config.optimizer == "adamw" else {}
+    return rnnjax.get_optimizer(
+        config.optimizer,
+        schedule,
+        clip_norm=config.clip_norm or None,
+        clip_value=config.clip_value or None,
+        **options,
+    )

@@ -1,0 +1,456 @@
+"""rnnjax.scan is jax.lax.scan is a Python loop: values, derivatives of every kind, and edges."""
+
+from typing import Any, NamedTuple
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import assert_close, normal, values_and_gradients, weighted_sum
+from hypothesis import strategies as st
+
+import rnnjax
+
+T, N, M = 3, 5, 2
+TIGHT = {"rtol": 1e-8, "atol": 1e-9}
+
+
+def python_scan(f, init, xs, length=None, reverse=False, unroll=1):
+    """The loop that a scan is."""
+    del unroll  # changes nothing
+    length = jax.tree.leaves(xs)[0].shape[0] if jax.tree.leaves(xs) else length
+    carry, ys = init, {}
+    for t in reversed(range(length)) if reverse else range(length):
+        carry, ys[t] = f(carry, jax.tree.map(lambda leaf, t=t: leaf[t], xs))
+    return carry, jax.tree.map(lambda *rows: jnp.stack(rows), *(ys[t] for t in range(length)))
+
+
+# ---- random bodies -------------------------------------------------------------------------------------------
+
+
+class Weights(NamedTuple):
+    """What a random body closes over."""
+
+    w: Any  # [N, N]
+    v: Any  # [N, N]
+    b: Any  # [N]
+
+
+class State(NamedTuple):
+    """Carry of a random body: floats in a tree with a hole, and a counter."""
+
+    a: Any  # [N]
+    nested: Any  # ([M, N], None)
+    count: Any  # int32 []
+
+
+# Functions of two of the values at hand, the weights and the counter; each gives an [N].
+OPS = {
+    "matmul": lambda a, b, w, n: a @ w.w,
+    "matmul_transposed": lambda a, b, w, n: w.w.T @ a,
+    "matmul_of_a_slice": lambda a, b, w, n: a[: N - 1] @ w.v[1:],
+    "matmul_of_a_sum": lambda a, b, w, n: a @ (w.w + jnp.tanh(w.v)),
+    "matmul_of_both": lambda a, b, w, n: jnp.split(jnp.concatenate([a, b]) @ jnp.concatenate([w.w, w.v]), [N])[0],
+    "matmul_of_values": lambda a, b, w, n: jnp.outer(a, b) @ w.b,
+    "matmul_of_a_gathered_row": lambda a, b, w, n: a * w.w[n % N],
+    "add": lambda a, b, w, n: a - 0.5 * b,
+    "add_bias": lambda a, b, w, n: a + w.b,
+    "mul": lambda a, b, w, n: a * jnp.sin(b),
+    "tanh": lambda a, b, w, n: jnp.tanh(a),
+    "where": lambda a, b, w, n: jnp.where(a > 0.1, a, b),
+    "cumsum": lambda a, b, w, n: 0.5 * jnp.cumsum(a),
+    "roll": lambda a, b, w, n: jnp.roll(a, 1),
+    "sort": lambda a, b, w, n: jnp.sort(a),
+    "softmax": lambda a, b, w, n: jax.nn.softmax(a) * jnp.max(b),
+    "stop_gradient": lambda a, b, w, n: a * jax.lax.stop_gradient(b),
+    "cond": lambda a, b, w, n: jax.lax.cond(n % 2 == 0, lambda: a @ w.v, lambda: jnp.tanh(b)),
+    "inner_jit": lambda a, b, w, n: jax.jit(lambda a, w: jnp.tanh(a @ w))(a, w.w),
+    "inner_checkpoint": lambda a, b, w, n: jax.checkpoint(lambda a, w: jnp.sin(a @ w))(a, w.v),
+    "inner_scan": lambda a, b, w, n: jax.lax.scan(lambda c, x: (jnp.tanh(c @ w.w + x), None), a, w.v)[0],
+    "counter": lambda a, b, w, n: a * jnp.cos(n.astype(a.dtype)),
+}
+LEAVES = 5  # values that a body starts with: two of the carry, two of x, one weight
+instructions = st.tuples(st.sampled_from(sorted(OPS)), st.integers(0, 99), st.integers(0, 99))
+programs = st.tuples(
+    st.lists(instructions, min_size=2, max_size=7), st.lists(st.integers(0, 99), min_size=4, max_size=4)
+)
+
+
+def random_body(program):
+    """A body `(weights) -> f` that runs the instructions and picks its next carry and y among the values."""
+    code, picks = program
+
+    def close(weights):
+        def f(carry, x):
+            values = [carry.a, carry.nested[0][1], x["now"], x["more"][0].sum(0), weights.b]
+            for name, i, j in code:
+                # Newer values are likelier, so that a body is deep rather than wide.
+                a, b = (values[-1 - k % min(len(values), 4)] for k in (i, j))
+                values.append(OPS[name](a, b, weights, carry.count))
+            first, second, third, out = (values[-1 - k % len(values)] for k in picks)
+            nested = jnp.stack([jnp.tanh(second), jnp.tanh(third)])
+            carry = State(first / (1 + jnp.abs(first)), (nested, None), carry.count + 1)
+            return carry, {"out": out, "count": carry.count, "nothing": None}
+
+        return f
+
+    return close
+
+
+def random_arguments(seed=0, length=T):
+    with jax.enable_x64(True):
+        weights = Weights(
+            *(0.6 * normal(seed + i, *s, dtype=jnp.float64) for i, s in enumerate([(N, N), (N, N), (N,)]))
+        )
+        init = State(
+            normal(seed + 3, N, dtype=jnp.float64), (normal(seed + 4, M, N, dtype=jnp.float64), None), jnp.int32(3)
+        )
+        now, more = normal(seed + 5, length, N, dtype=jnp.float64), normal(seed + 6, length, M, N, dtype=jnp.float64)
+        return weights, init, {"now": now, "more": (more, None)}
+
+
+def check_random(examples, check):
+    """Runs check(program, reverse) over random programs, in double precision."""
+
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    @hypothesis.given(programs, st.booleans())
+    def holds(program, reverse):
+        with jax.enable_x64(True):
+            check(random_body(program), reverse)
+
+    holds()
+
+
+def runner(scan, body, reverse):
+    return lambda weights, init, xs: scan(body(weights), init, xs, reverse=reverse)
+
+
+def test_random_bodies_have_the_values_and_gradients_of_lax_scan():
+    def check(body, reverse):
+        args = random_arguments()
+        got, by_lax = (values_and_gradients(runner(scan, body, reverse), *args) for scan in (rnnjax.scan, jax.lax.scan))
+        assert_close(got, by_lax, **TIGHT)
+        assert_close(got[0], runner(python_scan, body, reverse)(*args), **TIGHT)
+
+    check_random(6, check)
+
+
+def float_loss(scan, body, reverse):
+    """A scalar function of `(weights, a, now)`, all floats, and a point and a direction for it."""
+    weights, init, xs = random_arguments()
+
+    def loss(weights, a, now):
+        return weighted_sum(runner(scan, body, reverse)(weights, init._replace(a=a), {**xs, "now": now}))
+
+    point = (weights, init.a, xs["now"])
+    other_weights, other_init, other_xs = random_arguments(seed=20)
+    return loss, point, (other_weights, other_init.a, other_xs["now"])
+
+
+def test_random_bodies_have_directional_and_second_derivatives():
+    def check(body, reverse):
+        def derivatives(scan):
+            loss, point, direction = float_loss(scan, body, reverse)
+
+            def slope(*point):
+                return jax.jvp(loss, point, direction)[1]
+
+            def all_of_them(*point):
+                backward = jax.grad(loss, (0, 1, 2))
+                return slope(*point), jax.grad(slope, (0, 1, 2))(*point), jax.jvp(backward, point, direction)[1]
+
+            return jax.jit(all_of_them)(*point)
+
+        got, expected = derivatives(rnnjax.scan), derivatives(python_scan)
+        assert_close(got, expected, **TIGHT)
+        assert_close(got[1], got[2], rtol=1e-7, atol=1e-8)  # the Hessian is symmetric
+
+    check_random(3, check)
+
+
+def test_random_bodies_under_vmap():
+    def check(body, reverse):
+        weights, init, xs = random_arguments()
+        rows = jnp.linspace(0.5, 1.5, 7)
+
+        def one(scale, a, scan):
+            scaled = jax.tree.map(lambda leaf: leaf * scale, weights)  # weights of its own for each row
+            return runner(scan, body, reverse)(scaled, init._replace(a=a), xs)
+
+        starts = normal(30, 7, N, dtype=jnp.float64)
+
+        def gradients(scan):
+            return jax.grad(lambda r, a: weighted_sum(jax.vmap(lambda r, a: one(r, a, scan))(r, a)), (0, 1))(
+                rows, starts
+            )
+
+        values = jax.jit(jax.vmap(lambda r, a: one(r, a, rnnjax.scan)))(rows, starts)
+        assert_close(values, jax.jit(jax.vmap(lambda r, a: one(r, a, python_scan)))(rows, starts), **TIGHT)
+        assert_close(jax.jit(lambda: gradients(rnnjax.scan))(), jax.jit(lambda: gradients(python_scan))(), **TIGHT)
+
+    check_random(2, check)
+
+
+# ---- bodies that a rewrite could get wrong -------------------------------------------------------------------
+# Each is `weights -> f(carry [N], x [N]) -> (carry [N], y)`.
+
+
+def second_use_of_a_weight(w):
+    return lambda c, x: (jnp.tanh(c @ w.w + x @ w.w), c @ w.w.T)
+
+
+def carry_passed_through(w):
+    return lambda c, x: (c, c * (x @ w.w))
+
+
+def carry_from_x_only(w):
+    return lambda c, x: (x @ w.w, c)
+
+
+def outputs_that_are_constants(w):
+    return lambda c, x: (jnp.tanh(c @ w.w), (w.b, w.v @ w.b, None, x))
+
+
+def weight_updated_by_the_carry(w):
+    def f(c, x):
+        fast = w.w + jnp.outer(c, x)
+        return jnp.tanh(c @ fast), jnp.trace(fast)
+
+    return f
+
+
+def products_of_several_axes(w):
+    def f(c, x):
+        tensor = jnp.einsum("i,jk->ijk", c, w.w)
+        return jnp.tanh(jnp.einsum("ijk,k,ij->j", tensor, x, w.v)), jnp.einsum("ijk->k", tensor)
+
+    return f
+
+
+def weight_behind_a_carry_branch(w):
+    return lambda c, x: (jnp.where(c.sum() > 0, jnp.tanh(c @ w.w), c @ w.v + x), c.sum() > 0)
+
+
+def a_while_loop_inside(w):
+    def halve(c):
+        return jax.lax.fori_loop(0, 2, lambda i, c: 0.5 * (c @ w.w) + i * w.b, c)
+
+    return lambda c, x: (jnp.tanh(halve(c) + x), c)
+
+
+@jax.custom_vjp
+def gated(c, weight):
+    return c @ weight
+
+
+gated.defvjp(lambda c, weight: (c @ weight, (c, weight)), lambda r, g: (3 * (r[1] @ g), 5 * jnp.outer(r[0], g)))
+
+
+def a_custom_vjp_inside(w):
+    return lambda c, x: (jnp.tanh(gated(c, w.w) + x), gated(x, w.v))
+
+
+@jax.custom_jvp
+def clipped(z):
+    return jnp.clip(z, -1, 1)
+
+
+clipped.defjvp(lambda primals, tangents: (clipped(*primals), 0.3 * tangents[0]))
+
+
+def a_custom_jvp_inside(w):
+    return lambda c, x: (clipped(c @ w.w + x), clipped(x @ w.v))
+
+
+def a_scan_inside(w):
+    def f(c, x):
+        inner, ys = rnnjax.scan(lambda d, row: (jnp.tanh(d @ w.w + row), d.sum()), c, w.v)
+        return inner + x, ys
+
+    return f
+
+
+def a_random_draw_inside(w):
+    def f(c, x):
+        noise = jax.random.normal(jax.random.key(3), c.shape, c.dtype)
+        return jnp.tanh(c @ w.w + noise), noise * x
+
+    return f
+
+
+def a_callback_inside(w):
+    def f(c, x):
+        jax.debug.callback(lambda value: None, c.sum())
+        return jnp.tanh(c @ w.w + x), c
+
+    return f
+
+
+def a_checkpointed_body(w):
+    return jax.checkpoint(lambda c, x: (jnp.tanh(c @ w.w + x @ w.v), c * w.b))
+
+
+BODIES = [
+    second_use_of_a_weight,
+    carry_passed_through,
+    carry_from_x_only,
+    outputs_that_are_constants,
+    weight_updated_by_the_carry,
+    products_of_several_axes,
+    weight_behind_a_carry_branch,
+    a_while_loop_inside,
+    a_custom_vjp_inside,
+    a_custom_jvp_inside,
+    a_scan_inside,
+    a_random_draw_inside,
+    a_callback_inside,
+    a_checkpointed_body,
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_body_has_the_values_and_gradients_of_lax_scan(body):
+    with jax.enable_x64(True):
+        weights, init, xs = random_arguments()
+        args = (weights, init.a, xs["now"])
+        got, expected = (values_and_gradients(runner(scan, body, True), *args) for scan in (rnnjax.scan, jax.lax.scan))
+        assert_close(got, expected, **TIGHT)
+        assert any(abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(got[1]))
+
+
+# ---- options and edges ---------------------------------------------------------------------------------------
+
+
+def matmul_body(weights):
+    def f(carry, x):
+        a = jnp.tanh(carry.a @ weights.w + x["now"] @ weights.v + weights.b)
+        return State(a, (carry.nested[0] * x["more"][0], None), carry.count * 2), (a, carry.count)
+
+    return f
+
+
+@pytest.mark.parametrize(("unroll", "reverse"), [(2, True), (11, False)])
+def test_unrolled_steps_change_nothing(unroll, reverse):
+    with jax.enable_x64(True):
+        args = random_arguments()
+        got = values_and_gradients(
+            lambda weights, init, xs: rnnjax.scan(matmul_body(weights), init, xs, reverse=reverse, unroll=unroll),
+            *args,
+        )
+        assert_close(got, values_and_gradients(runner(python_scan, matmul_body, reverse), *args), **TIGHT)
+
+
+def test_options_are_positional_too():
+    with jax.enable_x64(True):
+        weights, init, xs = random_arguments()
+        got = rnnjax.scan(matmul_body(weights), init, xs, T, True, 2)
+        assert_close(got, python_scan(matmul_body(weights), init, xs, reverse=True), **TIGHT)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_length_without_inputs(reverse):
+    w = 0.5 * normal(0, N, N)
+
+    def run(scan, w, c):
+        return scan(lambda c, x: (jnp.tanh(c @ w), (c, x)), c, None, length=T, reverse=reverse)
+
+    got = values_and_gradients(lambda *args: run(rnnjax.scan, *args), w, normal(1, N))
+    assert_close(got, values_and_gradients(lambda *args: run(python_scan, *args), w, normal(1, N)))
+    assert got[0][1][1] is None
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_steps_return_the_carry_and_empty_outputs(reverse):
+    weights, init, xs = random_arguments(length=0)
+    run = runner(rnnjax.scan, matmul_body, reverse)
+    with jax.enable_x64(True):
+        values, gradients = values_and_gradients(run, weights, init, xs)
+        assert_close(values, (init, (jnp.zeros((0, N)), jnp.zeros((0,), jnp.int32))), rtol=0, atol=0)
+        assert not any(leaf.any() for leaf in jax.tree.leaves(gradients[0]))
+        assert_close(gradients[1].a, jax.grad(weighted_sum)(init.a))
+
+
+def test_integer_and_boolean_carries():
+    xs = jnp.arange(11, dtype=jnp.int32) * 7 % 5
+
+    def f(carry, x):
+        total, seen, largest = carry
+        return (total + x, seen | (x == 2), jnp.maximum(largest, x)), total * x
+
+    init = (jnp.int32(3), jnp.bool_(False), jnp.int32(-1))
+    got, expected = rnnjax.scan(f, init, xs), python_scan(f, init, xs)
+    assert_close(got, expected)
+    assert [leaf.dtype for leaf in jax.tree.leaves(got)] == [leaf.dtype for leaf in jax.tree.leaves(expected)]
+
+
+def test_random_keys_are_carried():
+    def f(key, x):
+        key, now = jax.random.split(key)
+        return key, x + jax.random.normal(now, (N,))
+
+    xs = normal(0, T, N)
+    key, ys = rnnjax.scan(f, jax.random.key(0), xs)
+    expected_key, expected = python_scan(f, jax.random.key(0), xs)
+    assert_close((jax.random.key_data(key), ys), (jax.random.key_data(expected_key), expected))
+
+
+def test_python_scalars_start_a_carry():
+    total, totals = rnnjax.scan(lambda total, x: (total + x, total), 0.0, jnp.array([1.5, 2.0, 4.0]))
+    assert (float(total), totals.tolist()) == (7.5, [0.0, 1.5, 3.5])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_low_precision_weights_keep_their_dtype_in_the_gradient(dtype):
+    def run(scan, w, xs):
+        def f(c, x):
+            z = jnp.matmul(c.astype(dtype), w, preferred_element_type=jnp.float32)
+            return jnp.tanh(z + x), z
+
+        return scan(f, normal(1, M, N), xs)
+
+    args = (normal(2, N, N, dtype=dtype), normal(3, T, M, N))
+    got, expected = (values_and_gradients(lambda *a, s=s: run(s, *a), *args) for s in (rnnjax.scan, jax.lax.scan))
+    assert got[1][0].dtype == dtype
+    assert_close(got, expected, rtol=3e-2, atol=3e-2)
+
+
+def test_scan_sees_a_scan_transformed_twice():
+    """grad of vmap of jit of grad: transformations in any order."""
+    with jax.enable_x64(True):
+        weights, init, xs = random_arguments()
+
+        def penalty(scan):
+            def loss(a, w):
+                return weighted_sum(scan(matmul_body(weights._replace(w=w)), init._replace(a=a), xs))
+
+            rows = jnp.stack([init.a, 2 * init.a])
+            slopes = jax.vmap(jax.jit(jax.grad(loss)), in_axes=(0, None))
+            return jax.grad(lambda w: (slopes(rows, w) ** 2).sum())(weights.w)
+
+        assert_close(penalty(rnnjax.scan), penalty(python_scan), **TIGHT)
+
+
+ERRORS = {
+    "inputs_of_two_lengths": lambda scan: scan(lambda c, x: (c, x), 0.0, (jnp.ones(3), jnp.ones(5))),
+    "length_that_differs": lambda scan: scan(lambda c, x: (c, x), 0.0, jnp.ones(3), length=5),
+    "no_length": lambda scan: scan(lambda c, x: (c, x), 0.0, None),
+    "carry_changes_shape": lambda scan: scan(lambda c, x: (jnp.stack([c, c]), x), jnp.ones(3), jnp.ones(5)),
+    "carry_changes_dtype": lambda scan: scan(lambda c, x: (c.astype(jnp.int32), x), jnp.ones(3), jnp.ones(5)),
+    "carry_changes_structure": lambda scan: scan(lambda c, x: ((c, c), x), jnp.ones(3), jnp.ones(5)),
+    "no_pair_returned": lambda scan: scan(lambda c, x: c, jnp.ones(3), jnp.ones(5)),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_those_of_lax_scan(name):
+    with pytest.raises((ValueError, TypeError)) as expected:
+        ERRORS[name](jax.lax.scan)
+    with pytest.raises(expected.type):
+        ERRORS[name](rnnjax.scan)
