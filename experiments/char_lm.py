@@ -88,9 +88,9 @@ PRESETS = {
         preset="shakespeare-cpu",
         data="shakespeare",
         cell="gru",
-        steps=2600,
-        sample_every=520,
-        evaluate_every=1300,
+        steps=2000,
+        sample_every=400,
+        evaluate_every=1000,
     ),
     "min-char-rnn": Config(
         preset="min-char-rnn",

@@ -299,11 +299,9 @@ def bidirectional(
         "method": method,
     }
     carry_fw, ys_fw = unroll(forward, params.forward, xs, carry.forward, resets=resets, **options)
-    if resets is not None:
-        run = _check_call("bidirectional", backward, xs, carry.backward, lengths, mask, resets, time_major)
-        resets = _ends(run.steps.reset, run.steps.keep) if run.length else run.steps.reset
-        resets = resets if time_major else _swap_time(resets)
-    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=resets, reverse=True, **options)
+    run = _check_call("bidirectional", backward, xs, carry.backward, lengths, mask, resets, time_major)
+    ends = _ends(run.steps) if time_major else _swap_time(_ends(run.steps))
+    carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options)
     return Bidirectional(carry_fw, carry_bw), MERGES[merge](ys_fw, ys_bw)
 
 
@@ -449,19 +447,21 @@ def _swap_time(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _ends(resets: Array, mask: Array | None) -> Array:
-    """Where sequences end, given where they begin: true at `[t]` if the next real step is a reset; all `[T, ...]`."""
-    if mask is None:
-        mask = jnp.ones_like(resets)
-    rank = max(resets.ndim, mask.ndim)
-    resets, mask = (flags.reshape(flags.shape + (1,) * (rank - flags.ndim)) for flags in (resets, mask))
-    resets, mask = jnp.broadcast_arrays(resets, mask)
+def _ends(steps: _Steps) -> Array | None:
+    """Where sequences end, given where they begin: true at `[t]` if the next real step is a reset; `[T, ...]`."""
+    if steps.reset is None:
+        return None
+    mask = jnp.ones_like(steps.reset) if steps.keep is None else steps.keep
+    rank = max(steps.reset.ndim, mask.ndim)
+    resets, mask = jnp.broadcast_arrays(
+        *(flags.reshape(flags.shape + (1,) * (rank - flags.ndim)) for flags in (steps.reset, mask))
+    )
 
     def body(next_is_reset: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         real, reset = step
         return jnp.where(real, reset, next_is_reset), next_is_reset
 
-    return scan(body, jnp.zeros_like(resets[0]), (mask, resets), reverse=True)[1]
+    return scan(body, jnp.zeros(resets.shape[1:], jnp.bool_), (mask, resets), reverse=True)[1]
 
 
 def _zero_padding(keep: Array, x: Any) -> Any:
