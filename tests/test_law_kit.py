@@ -13,6 +13,8 @@ from helpers import normal
 import rnnjax
 from rnnjax import testing
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 F = 2
 
 

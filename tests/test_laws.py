@@ -6,6 +6,8 @@ from cell_table import TABLE
 
 from rnnjax import testing
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # In bfloat16 a rounding is a finite difference of its own, and fused and unfused sums round apart.
 NOT_IN_BFLOAT16 = set(testing.LAWS) - {"carry_is_a_fixed_point", "one_trace", "short_runs"}
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import rnnjax
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 T, N, M = 3, 5, 2
 TIGHT = {"rtol": 1e-8, "atol": 1e-9}
 

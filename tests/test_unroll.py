@@ -20,6 +20,8 @@ from helpers import (
 
 import rnnjax
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 T, B, F, H = 7, 2, 3, 5
 LSTM = rnnjax.lstm(F, H)
 PARAMS = random_params(LSTM)
