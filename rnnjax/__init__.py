@@ -1,6 +1,7 @@
 """rnnjax: recurrent networks for JAX."""
 
 from rnnjax import _jaxlib_check as _jaxlib_check
+from rnnjax import testing
 from rnnjax.cells import (
     CIFGParams,
     ConvLSTMParams,
@@ -168,6 +169,7 @@ __all__ = [
     "stack",
     "tbptt",
     "temperature",
+    "testing",
     "top_k",
     "top_p",
     "unroll",

@@ -90,7 +90,7 @@ def test_each_of_the_first_thousand_iterations(ids):
 
 
 def test_free_run_before_chaos(ids):
-    vocabulary_size, iterations = int(ids.max()) + 1, 20
+    vocabulary_size, iterations = int(ids.max()) + 1, 8
     with jax.enable_x64(True):
         twin = Twin(ids, initial_weights(HIDDEN, vocabulary_size, seed=0))
         optimizer, step = program(vocabulary_size)
