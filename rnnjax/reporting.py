@@ -81,13 +81,10 @@ class Speed:
 
 
 class _NoBar:
-    """Stands in for a bar that nobody sees."""
+    """Stands in for a bar that nobody sees: every method does nothing."""
 
-    def update(self, steps: int) -> None: ...
-
-    def set_postfix_str(self, text: str, refresh: bool = False) -> None: ...
-
-    def close(self) -> None: ...
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
 
 
 def progress_bar(shown: bool, steps: int, step: int = 0) -> Any:

@@ -290,10 +290,8 @@ def _assert_same(got: Any, expected: Any, rtol: float = 2e-4, atol: float = 2e-5
 def scan_is_the_loop(case: Case) -> None:
     """unroll == unroll_reference, in values and gradients, with lengths, resets and a carry; T = LENGTH."""
     params, xs = _params(case), _inputs(case)
-    carry, masks = (
-        _carry(case, xs),
-        {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)},
-    )
+    carry = _carry(case, xs)
+    masks: dict[str, Any] = {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)}
     fast = _results(unroll, case.cell)(params, carry, xs, **masks)
     slow = _results(unroll_reference, case.cell)(params, carry, xs, **masks)
     _assert_same(fast, slow)
@@ -412,10 +410,8 @@ def parts_make_the_whole(case: Case) -> None:
 def memory_modes_agree(case: Case) -> None:
     """Every remat and chunk gives the same values and gradients; xs `[T, B, F]`."""
     params, xs = _params(case), _inputs(case)
-    carry, masks = (
-        _carry(case, xs),
-        {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)},
-    )
+    carry = _carry(case, xs)
+    masks: dict[str, Any] = {"lengths": jnp.asarray(case.lengths), "resets": jnp.asarray(case.resets)}
     plain = _results(unroll, case.cell)(params, carry, xs, **masks)
     for options in ((("remat", "step"),), (("remat", "sqrt"), ("chunk", 3))):
         _assert_same(_results(unroll, case.cell, options)(params, carry, xs, **masks), plain)

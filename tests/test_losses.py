@@ -305,6 +305,7 @@ def test_ctc_under_jit_is_the_same():
     np.testing.assert_allclose(jax.jit(loss)(logits, labels, **lengths), loss(logits, labels, **lengths), rtol=1e-5)
 
 
+@pytest.mark.oracle
 def test_ctc_equals_torch():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(8)
