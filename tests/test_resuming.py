@@ -6,20 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_helpers import SGD, assert_close, assert_same, batches, first_state, losses_of, run
+from training_helpers import SGD, assert_close, assert_same, batches, first_state, interrupt_at, losses_of, run
 
 import rnnjax
 from rnnjax.checkpoints import Checkpoints
 from rnnjax.training import fit, init_state, make_tbptt_step, restore_progress
 from rnnjax.windows import make_streams
-
-
-def interrupt_at(step):
-    def callback(snapshot):
-        if snapshot.step >= step:
-            raise KeyboardInterrupt
-
-    return callback
 
 
 @pytest.mark.parametrize(("steps_per_call", "at"), [(1, 5), (4, 8)])

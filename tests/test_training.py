@@ -17,6 +17,7 @@ from training_helpers import (
     batches,
     first_params,
     first_state,
+    interrupt_at,
     linear_loss,
     lines,
     losses_of,

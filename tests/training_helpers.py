@@ -74,3 +74,11 @@ def lines(path):
 
 def losses_of(path):
     return {line["step"]: line["loss"] for line in lines(path) if "loss" in line}
+
+
+def interrupt_at(step):
+    def callback(snapshot):
+        if snapshot.step >= step:
+            raise KeyboardInterrupt
+
+    return callback
