@@ -163,6 +163,12 @@ def test_bad_input_is_one_sentence(text, tmp_path):
     assert "expected a run to resume" in error_of("--resume", "--out", str(tmp_path / "none"))
 
 
+def test_a_run_is_not_written_over(smoke):
+    before = {path: path.read_bytes() for path in smoke[0].rglob("*") if path.is_file()}
+    assert "expected --out to be a folder without a run" in error_of("--smoke", "--out", str(smoke[0]))
+    assert {path: path.read_bytes() for path in smoke[0].rglob("*") if path.is_file()} == before
+
+
 def test_checkpoint_of_another_configuration(smoke):
     before = sorted(path.name for path in (smoke[0] / "checkpoints").iterdir())
     message = error_of("--resume", "--out", str(smoke[0]), "--hidden", "31")

@@ -12,8 +12,13 @@ from rnnjax.checkpoints import make_folder
 
 
 def new_run_folder(out: str, name: str) -> Path:
-    """The folder that `--out` names, or runs/<name>/<time>; made, and checked that it can be written."""
+    """The folder that `--out` names, or runs/<name>/<time>; made, writable, and without a run in it."""
     folder = Path(out) if out else Path("runs") / name / time.strftime("%Y-%m-%d-%H%M%S")
+    if (folder / "config.json").exists():
+        raise ValueError(
+            f"expected --out to be a folder without a run, got {folder}, which holds one; pass another folder, or "
+            "--resume to go on with it."
+        )
     make_folder(folder)
     return folder
 
