@@ -55,7 +55,7 @@ from rnnjax.losses import Loss, ctc, get_loss
 from rnnjax.masking import SumCount, length_mask, masked_mean, masked_softmax, select
 from rnnjax.optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
 from rnnjax.reporting import MetricsLog
-from rnnjax.sampling import SampleResult, chain, greedy, sample, temperature, top_k, top_p
+from rnnjax.sampling import SampleResult, chain, greedy, sample, sample_with_carry, temperature, top_k, top_p
 from rnnjax.scan import scan
 from rnnjax.text import Vocabulary, held_out_split, read_text
 from rnnjax.training import (
@@ -162,6 +162,7 @@ __all__ = [
     "rnn",
     "rnn_cell",
     "sample",
+    "sample_with_carry",
     "scan",
     "select",
     "simple_gru",

@@ -24,13 +24,11 @@ class SampleResult(NamedTuple):
       tokens: ids `[K, T]`, pad_id after the end; the prompt and bos are not among them.
       log_probs: log-probability of each token under the model, before any transform, `[K, T]`, 0 after the end.
       lengths: tokens of each row up to and with its eos, `[K]`.
-      carry: the carry after the last step of each row, to go on from.
     """
 
     tokens: Array
     log_probs: Array
     lengths: Array
-    carry: Carry
 
 
 class _State(NamedTuple):
@@ -178,7 +176,7 @@ def sample(
       prompt: integers `[P]` or `[P, K]`, consumed after bos_id before anything is sampled; or None.
 
     Returns:
-      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K], carry)`.
+      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K])`.
 
     Raises:
       ValueError, TypeError: max_steps below 1, a prompt of another shape or dtype, or a step function whose logits
@@ -193,6 +191,55 @@ def sample(
       >>> result = rnnjax.sample(count, jnp.zeros(2), key=jax.random.key(0), bos_id=0, eos_id=4, pad_id=9, max_steps=6)
       >>> result.tokens[0].tolist(), result.lengths.tolist()
       ([1, 2, 3, 4, 9, 9], [4, 4])
+    """
+    return sample_with_carry(
+        step_fn,
+        carry,
+        key=key,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        pad_id=pad_id,
+        max_steps=max_steps,
+        transform=transform,
+        prompt=prompt,
+    )[1]
+
+
+def sample_with_carry(
+    step_fn: StepFn,
+    carry: Carry,
+    *,
+    key: Key,
+    bos_id: int | Array,
+    eos_id: int | None = None,
+    pad_id: int = 0,
+    max_steps: int,
+    transform: Transform = jax.nn.identity,
+    prompt: Array | None = None,
+) -> tuple[Carry, SampleResult]:
+    """`sample` that also returns the carry, to go on from: with it and the last tokens as bos_id the text continues.
+
+    Args:
+      step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
+      carry: the first carry, every leaf `[K, ...]`.
+      key: random key.
+      bos_id: the first token consumed, an int or integers `[K]`.
+      eos_id: the token that ends a row, or None.
+      pad_id: what fills a row after its end.
+      max_steps: T.
+      transform: of the logits.
+      prompt: integers `[P]` or `[P, K]`, or None.
+
+    Returns:
+      `(carry, SampleResult(tokens [K, T], log_probs [K, T], lengths [K]))`; the carry of an ended row is that of its
+      last step.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> count = lambda carry, token: (carry + 1, 1e9 * jax.nn.one_hot((token + 1) % 5, 5))
+      >>> carry, result = rnnjax.sample_with_carry(count, jnp.zeros(1), key=jax.random.key(0), bos_id=0, max_steps=3)
+      >>> carry.tolist(), result.tokens.tolist()
+      ([3.0], [[1, 2, 3]])
     """
     leaves = jax.tree.leaves(carry)
     if not leaves or leaves[0].ndim < 1:
@@ -226,7 +273,7 @@ def sample(
     else:
         ended = jnp.cumsum((tokens == eos_id).astype(jnp.int32), axis=-1) - (tokens == eos_id).astype(jnp.int32) > 0
         lengths = jnp.sum(~ended, axis=-1, dtype=jnp.int32)
-    return SampleResult(tokens, log_probs, lengths, state.carry)
+    return state.carry, SampleResult(tokens, log_probs, lengths)
 
 
 def greedy(
@@ -251,7 +298,7 @@ def greedy(
       prompt: integers `[P]` or `[P, K]`, or None.
 
     Returns:
-      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K], carry)`.
+      `SampleResult(tokens [K, T], log_probs [K, T], lengths [K])`.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax

@@ -289,7 +289,8 @@ def bidirectional(
     """
     if merge not in MERGES:
         raise ValueError(f"bidirectional: expected merge to be one of {', '.join(MERGES)}, got {merge!r}.")
-    carry = Bidirectional(None, None) if carry is None else carry
+    params = Bidirectional(*params)  # a pair will do
+    carry = Bidirectional(None, None) if carry is None else Bidirectional(*carry)
     options: dict[str, Any] = {
         "lengths": lengths,
         "mask": mask,

@@ -50,6 +50,13 @@ def feed(step_fn, carry, tokens):
     return carry, logits
 
 
+def run_on(step_fn, carry, **options):
+    """Result and last carry, of greedy decoding unless a transform is given."""
+    options = {"key": jax.random.key(0), "transform": rnnjax.temperature(0), **options}
+    carry, result = rnnjax.sample_with_carry(step_fn, carry, **options)
+    return result, carry
+
+
 def assert_same(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(x, y)
@@ -88,7 +95,7 @@ def test_shapes_and_dtypes():
     result = plain_result()
     assert result.tokens.shape == result.log_probs.shape == (K, T)
     assert result.tokens.dtype == result.lengths.dtype == jnp.int32
-    assert result.lengths.tolist() == [T] * K and result.carry.count.tolist() == [T] * K
+    assert result.lengths.tolist() == [T] * K
     assert result.tokens.min() >= 0 and result.tokens.max() < V
 
 
@@ -144,7 +151,7 @@ def test_conditional_frequencies_follow_the_token_before():
 def test_log_probs_are_those_of_the_model_before_the_transform():
     step_fn, carry = toy_model(), toy_carry()
     transform = rnnjax.chain(rnnjax.temperature(0.3), rnnjax.top_k(2))
-    result = rnnjax.sample(step_fn, carry, key=jax.random.key(2), bos_id=2, max_steps=T, transform=transform)
+    result, last = run_on(step_fn, carry, key=jax.random.key(2), bos_id=2, max_steps=T, transform=transform)
     token = jnp.full(K, 2)
     for t in range(T):
         carry, logits = step_fn(carry, token)
@@ -153,7 +160,7 @@ def test_log_probs_are_those_of_the_model_before_the_transform():
         np.testing.assert_allclose(result.log_probs[:, t], wanted, rtol=1e-5, atol=1e-6)
         kept = np.argsort(-np.asarray(logits), axis=-1)[:, :2]
         assert all(int(token[k]) in kept[k] for k in range(K))
-    assert_close(result.carry, carry)
+    assert_close(last, carry)
 
 
 def test_bos_can_be_of_each_row():
@@ -165,11 +172,12 @@ def test_bos_can_be_of_each_row():
 
 def test_a_longer_run_goes_on_from_the_carry():
     step_fn = toy_model()
-    whole = rnnjax.greedy(step_fn, toy_carry(), bos_id=2, max_steps=11)
-    first = rnnjax.greedy(step_fn, toy_carry(), bos_id=2, max_steps=4)
-    second = rnnjax.greedy(step_fn, first.carry, bos_id=first.tokens[:, -1], max_steps=7)
+    whole, whole_carry = run_on(step_fn, toy_carry(), bos_id=2, max_steps=11)
+    first, carry = run_on(step_fn, toy_carry(), bos_id=2, max_steps=4)
+    second, carry = run_on(step_fn, carry, bos_id=first.tokens[:, -1], max_steps=7)
     np.testing.assert_array_equal(whole.tokens, np.concatenate([first.tokens, second.tokens], axis=1))
-    assert_close(whole.carry, second.carry)
+    assert_close(whole_carry, carry)
+    assert_same(whole, rnnjax.greedy(step_fn, toy_carry(), bos_id=2, max_steps=11))
 
 
 @pytest.mark.parametrize("max_steps", [1, 11])
@@ -226,9 +234,9 @@ def test_half_precision_and_structured_carries():
         return (count + 1, (half,)), logits
 
     carry = (jnp.ones(K, jnp.int32), (jnp.full((K, V), 2, jnp.bfloat16),))
-    result = rnnjax.greedy(step_fn, carry, bos_id=0, max_steps=5, eos_id=3)
+    result, last = run_on(step_fn, carry, bos_id=0, max_steps=5, eos_id=3)
     assert result.tokens.tolist() == [[1, 2, 3, 0, 0]] * K
-    assert result.carry[0].tolist() == [4] * K and result.log_probs.dtype == jnp.bfloat16
+    assert last[0].tolist() == [4] * K and result.log_probs.dtype == jnp.bfloat16
 
 
 # ---- the end of a row ----------------------------------------------------------------------------------------
@@ -254,14 +262,15 @@ def test_rows_that_end_early_stay_ended():
 
 def test_the_carry_of_an_ended_row_is_frozen():
     bos = jnp.array([3, 0, 5])
-    result = rnnjax.greedy(counting_model(), toy_carry(), bos_id=bos, eos_id=6, pad_id=99, max_steps=5)
-    assert result.carry.count.tolist() == [3, 5, 1]
+    _, last = run_on(counting_model(), toy_carry(), bos_id=bos, eos_id=6, pad_id=99, max_steps=5)
+    assert last.count.tolist() == [3, 5, 1]
     consumed = np.array([3 + 4 + 5, 0 + 1 + 2 + 3 + 4, 5], np.float32)
-    np.testing.assert_allclose(result.carry.total, np.asarray(toy_carry().total) + consumed[:, None], rtol=1e-6)
+    np.testing.assert_allclose(last.total, np.asarray(toy_carry().total) + consumed[:, None], rtol=1e-6)
 
 
 def test_log_probs_and_lengths_of_a_random_model_with_an_end():
-    result = rnnjax.sample(toy_model(), toy_carry(13), key=jax.random.key(0), bos_id=2, eos_id=5, pad_id=7, max_steps=T)
+    options = {"bos_id": 2, "max_steps": T, "transform": jax.nn.identity}
+    result, last = run_on(toy_model(), toy_carry(13), eos_id=5, pad_id=7, **options)
     plain = rnnjax.sample(toy_model(), toy_carry(13), key=jax.random.key(0), bos_id=2, max_steps=T)
     lengths = []
     for k, row in enumerate(np.asarray(plain.tokens)):
@@ -271,7 +280,7 @@ def test_log_probs_and_lengths_of_a_random_model_with_an_end():
         np.testing.assert_allclose(result.log_probs[k, :n], plain.log_probs[k, :n], rtol=1e-5)
         assert not np.any(result.log_probs[k, n:])
         lengths.append(n)
-    assert result.lengths.tolist() == result.carry.count.tolist() == lengths
+    assert result.lengths.tolist() == last.count.tolist() == lengths
     assert len(set(lengths)) > 3
 
 
@@ -294,9 +303,9 @@ def test_nan_after_the_end_stays_out_of_log_probs_and_carry():
         late = (carry.count > 2)[:, None]  # an ended row that runs on would see these
         return carry._replace(total=jnp.where(late, jnp.nan, carry.total)), jnp.where(late, jnp.nan, logits)
 
-    result = rnnjax.greedy(step_fn, toy_carry(), bos_id=jnp.array([4, 5, 4]), eos_id=6, pad_id=0, max_steps=5)
+    result, last = run_on(step_fn, toy_carry(), bos_id=jnp.array([4, 5, 4]), eos_id=6, pad_id=0, max_steps=5)
     assert result.lengths.tolist() == [2, 1, 2]
-    assert np.all(np.isfinite(result.log_probs)) and np.all(np.isfinite(result.carry.total))
+    assert np.all(np.isfinite(result.log_probs)) and np.all(np.isfinite(last.total))
 
 
 # ---- prompts -------------------------------------------------------------------------------------------------
@@ -307,12 +316,13 @@ def test_a_prompt_is_fed_before_anything_is_sampled(shape):
     prompt = np.random.default_rng(0).integers(0, V, shape)
     columns = prompt if prompt.ndim == 2 else np.repeat(prompt[:, None], K, axis=1)
     step_fn, key = toy_model(), jax.random.key(8)
-    result = rnnjax.sample(step_fn, toy_carry(), key=key, bos_id=2, max_steps=T, prompt=jnp.asarray(prompt))
+    options = {"key": key, "max_steps": T, "transform": jax.nn.identity}
+    result, last = run_on(step_fn, toy_carry(), bos_id=2, prompt=jnp.asarray(prompt), **options)
     carry, _ = feed(step_fn, toy_carry(), [np.full(K, 2), *columns[:-1]])
-    wanted = rnnjax.sample(step_fn, carry, key=key, bos_id=jnp.asarray(columns[-1]), max_steps=T)
+    wanted, wanted_last = run_on(step_fn, carry, bos_id=jnp.asarray(columns[-1]), **options)
     np.testing.assert_array_equal(result.tokens, wanted.tokens)
-    assert_close(result, wanted)
-    assert result.carry.count.tolist() == [T + 5] * K
+    assert_close((result, last), (wanted, wanted_last))
+    assert last.count.tolist() == [T + 5] * K
 
 
 def test_the_prompt_decides_what_follows():
@@ -347,13 +357,14 @@ def test_sampling_from_an_lstm_equals_unroll():
         carry, hidden = cell.apply(params, carry, jax.nn.one_hot(token, V))
         return carry, hidden @ out
 
-    result = rnnjax.sample(step_fn, cell.initial_carry((K,)), key=jax.random.key(2), bos_id=0, max_steps=T)
+    options = {"key": jax.random.key(2), "transform": jax.nn.identity}
+    result, last = run_on(step_fn, cell.initial_carry((K,)), bos_id=0, max_steps=T, **options)
     consumed = jnp.concatenate([jnp.zeros((1, K), jnp.int32), result.tokens.T[:-1]])
     carry, hidden = rnnjax.unroll(cell, params, jax.nn.one_hot(consumed, V))
     log_probs = jax.nn.log_softmax(hidden @ out)
     wanted = jnp.take_along_axis(log_probs, result.tokens.T[:, :, None], axis=-1)[..., 0].T
     np.testing.assert_allclose(result.log_probs, wanted, rtol=1e-4, atol=1e-5)
-    assert_close(result.carry, carry)
+    assert_close(last, carry)
 
 
 # ---- transforms ----------------------------------------------------------------------------------------------
