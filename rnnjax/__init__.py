@@ -57,7 +57,7 @@ from rnnjax.optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
 from rnnjax.reporting import MetricsLog
 from rnnjax.sampling import SampleResult, chain, greedy, sample, sample_with_carry, temperature, top_k, top_p
 from rnnjax.scan import scan
-from rnnjax.text import Vocabulary, held_out_split, read_text
+from rnnjax.text import Vocabulary, held_out_split, read_text, write_text
 from rnnjax.training import (
     EarlyStop,
     FitResult,
@@ -176,4 +176,5 @@ __all__ = [
     "unroll",
     "unroll_layers",
     "unroll_reference",
+    "write_text",
 ]

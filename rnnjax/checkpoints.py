@@ -63,12 +63,10 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         self._ocp = ocp
+        handlers = {"tree": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_names=("tree", "about"), item_handlers=self._handlers()
+            self.folder, options=options, item_names=tuple(handlers), item_handlers=handlers
         )
-
-    def _handlers(self) -> dict[str, Any]:
-        return {"tree": self._ocp.StandardCheckpointHandler(), "about": self._ocp.JsonCheckpointHandler()}
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -89,7 +87,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         plain = jax.tree.map(_to_numpy, tree)
-        about = {"config": self.config, "sha256": _digest(plain), "leaves": _shapes(template=tree)}
+        about = {"config": self.config, "sha256": _digest(plain), "leaves": _shapes(tree)}
         about["seal"] = _seal(about)
         args = self._ocp.args
         self._manager.save(
@@ -123,10 +121,10 @@ class Checkpoints:
             except Exception as error:  # whatever orbax makes of a damaged file
                 self._set_aside(path, error)
                 continue
-            wanted = _shapes(template)
-            if config == self.config and leaves != wanted:
-                raise ValueError(f"expected the checkpoint {path} to have the leaves {wanted}, got {leaves}.")
             check_config(self.config, config, str(path), ignore)
+            wanted = _shapes(template)
+            if leaves != wanted:
+                raise ValueError(f"expected the checkpoint {path} to have the leaves {wanted}, got {leaves}.")
             try:
                 arrays = self._read(step, tree=self._ocp.args.StandardRestore(_listed(plain))).tree
                 tree = jax.tree.unflatten(jax.tree.structure(plain), list(arrays.values()))
@@ -215,9 +213,9 @@ def _listed(tree: Any) -> dict[str, np.ndarray]:
     return {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def _shapes(template: Any) -> dict:
+def _shapes(tree: Any) -> dict:
     """Path, shape and dtype of every leaf."""
-    paths = jax.tree_util.tree_leaves_with_path(template)
+    paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): [list(np.shape(leaf)), str(leaf.dtype)] for path, leaf in paths}
 
 

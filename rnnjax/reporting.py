@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rnnjax.text import write_text
+
 
 class MetricsLog:
     """Metrics as JSON lines, one line a call; a resumed run drops the lines after the step it resumes from.
@@ -27,9 +29,7 @@ class MetricsLog:
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.exists():
             kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
-            temporary = self.path.with_name(self.path.name + ".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            os.replace(temporary, self.path)
+            write_text(self.path, "".join(line + "\n" for line in kept))
 
     def write(self, **metrics: float) -> None:
         """Appends one line."""

@@ -45,6 +45,26 @@ def read_text(path: str | os.PathLike) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a UTF-8 file in one step: a kill leaves the old file or the new one.
+
+    Args:
+      path: of the file.
+      text: all of it, N characters `[N]`.
+
+    Example:
+      >>> import tempfile, pathlib
+      >>> path = pathlib.Path(tempfile.mkdtemp(), "text.txt")
+      >>> write_text(path, "or not to be")
+      >>> read_text(path)
+      'or not to be'
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
 class Vocabulary(NamedTuple):
     """Symbols and their ids: symbol i has the id i.
 
@@ -90,10 +110,7 @@ class Vocabulary(NamedTuple):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the symbols as JSON, atomically."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(list(self.symbols), ensure_ascii=False), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(list(self.symbols), ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":

@@ -337,13 +337,9 @@ def fit(
       >>> float(result.state.params), result.stopped
       (1.875, 'steps')
     """
-    intervals = {"evaluate_every": evaluate_every, "checkpoint_every": checkpoint_every, "patience": patience}
-    for name, value in {
-        **intervals,
-        "steps": steps,
-        "steps_per_call": steps_per_call,
-        "log_every": log_every,
-    }.items():
+    positive = {"steps": steps, "steps_per_call": steps_per_call, "log_every": log_every, "patience": patience}
+    positive |= {"evaluate_every": evaluate_every, "checkpoint_every": checkpoint_every}
+    for name, value in positive.items():
         if value is not None and value < 1:
             raise ValueError(f"fit: expected {name} to be positive, got {value}.")
     for every, _ in callbacks:

@@ -43,6 +43,12 @@ def assert_close(got: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-5
         np.testing.assert_allclose(a, b, rtol, atol, equal_nan=False, err_msg=name)
 
 
+def assert_same(got: Any, expected: Any) -> None:
+    """Leaf by leaf the same values, to the last bit."""
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def weighted_sum(tree: Any):
     """A number that depends on every entry of every floating leaf in a way of its own."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]

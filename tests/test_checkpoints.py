@@ -348,3 +348,14 @@ def test_a_relative_folder_is_made_absolute(tmp_path, monkeypatch):
     with Checkpoints("runs/c") as checkpoints:
         checkpoints.save(3, {"w": jnp.arange(3.0)})
     assert (tmp_path / "runs" / "c" / "3").is_dir()
+
+
+def test_another_template_is_refused_also_where_the_configuration_may_differ(tmp_path):
+    folder = tmp_path / "c"
+    with Checkpoints(folder, config={"hidden": 3, "out": "a"}) as checkpoints:
+        checkpoints.save(5, {"w": jnp.arange(3.0)})
+    with Checkpoints(folder, config={"hidden": 3, "out": "b"}) as checkpoints:
+        with pytest.raises(ValueError, match="to have the leaves"):
+            checkpoints.restore({"w": jnp.arange(3), "z": jnp.arange(2.0)}, ignore=("out",))
+        assert checkpoints.steps() == [5]
+        assert checkpoints.restore({"w": jnp.zeros(3)}, ignore=("out",)).tree["w"].tolist() == [0.0, 1.0, 2.0]

@@ -24,7 +24,7 @@ ARROWS = {
     "sampling": {"types", "masking", "scan"},
     "losses": {"types", "masking"},
     "optimizers": {"types"},
-    "reporting": set(),
+    "reporting": {"text"},
     "checkpoints": set(),
     "training": {"types", "masking", "checkpoints", "reporting"},
     "text": set(),

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_helpers import SGD, assert_close, assert_same, batches, first_state, interrupt_at, losses_of, run
+from helpers import assert_same
+from training_helpers import SGD, assert_close, batches, first_state, interrupt_at, losses_of, run
 
 import rnnjax
 from rnnjax.checkpoints import Checkpoints

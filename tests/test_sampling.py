@@ -3,11 +3,13 @@
 import functools
 from typing import NamedTuple
 
+import helpers
 import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_same
 from hypothesis import strategies as st
 
 import rnnjax
@@ -57,14 +59,7 @@ def run_on(step_fn, carry, **options):
     return result, carry
 
 
-def assert_same(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-def assert_close(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+assert_close = functools.partial(helpers.assert_close, rtol=1e-5, atol=1e-6)
 
 
 def constant_model(logits):

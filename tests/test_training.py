@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import assert_same
 from training_helpers import (
     SGD,
     STEP,
     B,
     assert_close,
     assert_finite,
-    assert_same,
     batches,
     first_params,
     first_state,

@@ -1,8 +1,10 @@
 """A linear model, its batches, and comparisons, for the tests of training."""
 
+import functools
 import json
 from typing import NamedTuple
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,14 +56,7 @@ def run(step_fn=STEP, optimizer=SGD, **options):
     return fit(step_fn, first_state(optimizer), options.pop("batches", batches), **options)
 
 
-def assert_same(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-def assert_close(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+assert_close = functools.partial(helpers.assert_close, rtol=1e-5, atol=1e-6)
 
 
 def assert_finite(tree):

@@ -1,7 +1,6 @@
 """The folder of a run: config, metrics, figures, a report in Markdown."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from experiments.lib.cli import as_json
 from rnnjax.checkpoints import make_folder
+from rnnjax.text import write_text
 
 
 def new_run_folder(out: str, name: str) -> Path:
@@ -35,7 +35,7 @@ def last_run_folder(out: str, name: str) -> Path:
 
 def write_config(folder: Path, config: Any) -> None:
     """Writes config.json."""
-    _write(folder / "config.json", json.dumps(as_json(config), indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(as_json(config), indent=2) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -46,14 +46,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def write_report(folder: Path, title: str, sections: Mapping[str, str]) -> None:
     """Writes report.md: a title, and a heading for each section."""
     body = "\n\n".join(f"## {heading}\n\n{text.rstrip()}" for heading, text in sections.items())
-    _write(folder / "report.md", f"# {title}\n\n{body}\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file in one step, so that a kill leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(folder / "report.md", f"# {title}\n\n{body}\n")
 
 
 def table(rows: Mapping[str, Any]) -> str:
