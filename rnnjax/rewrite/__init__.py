@@ -1,0 +1,12 @@
+"""How `rnnjax.scan` rewrites the body of a loop; not part of the public interface.
+
+The body of a scan is traced to a jaxpr, a list of equations over three kinds of inputs: invariants (what the body
+closes over, above all parameters), the carry, and the x of the step. Every value has a level, the highest of what
+it depends on: INVARIANT < INPUT < CARRY. From there:
+
+    jaxprs.py     trace a body, inline calls, evaluate a jaxpr equation by equation, levels
+    hoisting.py   what leaves the loop: invariant work, and products of the inputs for all steps at once
+    taps.py       which products and sums get the gradient of their weights after the loop
+    residuals.py  what the forward pass keeps for the backward pass: a minimum cut
+    loop.py       the loop put together again, with its derivative
+"""

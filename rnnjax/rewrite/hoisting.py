@@ -1,0 +1,156 @@
+"""What leaves the loop: invariant work, and products of the inputs for all steps at once.
+
+Invariant equations are evaluated once, before the loop, unless they only blow memory up (a broadcast). Of those of
+the inputs, only products and look-ups leave, with what they need: an elementwise function of x is as cheap in the
+loop, where nothing has to be stored. Slices of a sum of such a product, as the gates of a cell take them, become
+sums of slices, so that each gate has an array of its own and the loop slices nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jax.extend import core
+
+from rnnjax.rewrite import jaxprs, taps
+from rnnjax.rewrite.jaxprs import CARRY, INPUT, INVARIANT
+
+SLICES = ("split", "slice")
+VIEWS = (*SLICES, "reshape", "squeeze", "transpose", "rnnjax_routed", "copy", "convert_element_type")
+
+# On CPUs, multiply-adds a step up to which a product is better done for all steps at once: below that the
+# product of one step runs on one core, or is bound by reading the weight; above it, it is as fast in the loop.
+CPU_SMALL_PRODUCT = 4_000_000
+
+
+def hoisted_products(jaxpr: core.Jaxpr, level: dict[core.Var, int], pays: Callable) -> set[core.Var]:
+    """The outputs of products and look-ups of the inputs that leave the loop."""
+    return {
+        eqn.outvars[0]
+        for eqn in jaxpr.eqns
+        if level[eqn.outvars[0]] == INPUT
+        and (
+            (taps.weight_position(eqn, level) is not None and pays(eqn))
+            or (eqn.primitive.name == "gather" and jaxprs.level_of(level, eqn.invars[0]) == INVARIANT)
+        )
+    }
+
+
+def pays(eqn: core.JaxprEqn) -> bool:
+    """Whether a product of the inputs is faster for all steps at once."""
+    if jax.default_backend() != "cpu" or eqn.primitive.name != "dot_general":
+        return True
+    (contracting, _), _ = eqn.params["dimension_numbers"]
+    terms = 1
+    for axis in contracting:
+        terms *= eqn.invars[0].aval.shape[axis]
+    return eqn.outvars[0].aval.size * terms <= CPU_SMALL_PRODUCT
+
+
+def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]) -> core.Jaxpr:
+    """The jaxpr in which slices of sums that hold a hoisted product are sums of slices."""
+    made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+
+    def holds_hoisted(atom: Any) -> bool:
+        if not jaxprs.is_var(atom) or atom not in made_by:
+            return False
+        eqn = made_by[atom]
+        if atom in hoisted:
+            return True
+        follow = eqn.primitive.name in taps.SUMS or eqn.primitive is taps.routed_p
+        return follow and any(holds_hoisted(operand) for operand in eqn.invars)
+
+    def function(*inputs):
+        env = dict(zip(jaxpr.invars, inputs, strict=True))
+        memory: dict[Any, list[Any]] = {}
+
+        def slices(atom: Any, cut: core.JaxprEqn) -> list[Any]:
+            """What the slicing equation `cut` makes of a value."""
+            key = (atom, cut.primitive.name, str(cut.params)) if jaxprs.is_var(atom) else None
+            if key in memory:
+                return memory[key]
+            eqn = made_by.get(atom) if jaxprs.is_var(atom) else None
+            if eqn is not None and eqn.primitive.name in taps.SUMS and level[atom] == CARRY and holds_hoisted(atom):
+                a, b = (slices(operand, cut) for operand in eqn.invars)
+                outs = [lax.add(p, q) for p, q in zip(a, b, strict=True)]
+            elif eqn is not None and eqn.primitive is taps.routed_p and not eqn.params["takes_tap"]:
+                outs = [taps.routed_p.bind(piece, **eqn.params) for piece in slices(eqn.invars[0], cut)]
+            else:
+                outs = cut.primitive.bind(jaxprs.read(env, atom), **cut.params)
+                outs = outs if cut.primitive.multiple_results else [outs]
+            if key is not None:
+                memory[key] = outs
+            return outs
+
+        def hook(eqn, values):
+            del values
+            if eqn.primitive.name in SLICES and jaxprs.is_var(eqn.invars[0]) and level[eqn.invars[0]] == CARRY:
+                return slices(eqn.invars[0], eqn) if holds_hoisted(eqn.invars[0]) else None
+            return None
+
+        jaxprs.run(jaxpr, jaxpr.eqns, env, hook)
+        return [jaxprs.read(env, atom) for atom in jaxpr.outvars]
+
+    sliced = jax.make_jaxpr(function)(*jaxprs.avals(jaxpr.invars)).jaxpr
+    return jaxprs.without_dead_equations(sliced)
+
+
+class Parts(NamedTuple):
+    """A body taken apart: what runs before the loop, and what stays in it."""
+
+    before: core.Jaxpr  # (invariants) -> values that the loop, and `for_all`, need
+    for_all: core.Jaxpr  # (invariants, before, x) -> values that the loop needs, evaluated for all steps at once
+    body: core.Jaxpr  # (invariants, before, carry, x, for_all) -> (carry, y)
+
+
+def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int]) -> Parts:
+    """Splits a body with inputs (invariants, carry, x) at the levels of its equations."""
+    level = jaxprs.levels(jaxpr, of_inputs)
+    invariants, xs, carry = ([var for var in jaxpr.invars if level[var] == which] for which in range(3))
+    hoisted = hoisted_products(jaxpr, level, pays)
+    for eqn in jaxpr.eqns:  # what only looks at a hoisted product goes with it
+        follows = eqn.primitive.name in VIEWS and level[eqn.outvars[0]] == INPUT and eqn.invars[0] in hoisted
+        if follows and not eqn.params.get("takes_tap", False):
+            hoisted.update(eqn.outvars)
+
+    before = _invariant_equations(jaxpr, level)
+    in_loop = _except(jaxpr.eqns, before)
+    body = jaxprs.needed([eqn for eqn in in_loop if eqn.outvars[0] not in hoisted], jaxpr.outvars)
+    body_reads = _reads(body, jaxpr.outvars)
+    for_all_out = [var for eqn in in_loop for var in eqn.outvars if var in hoisted and var in body_reads]
+    for_all = jaxprs.needed(in_loop, for_all_out)
+    read = body_reads | _reads(for_all)
+    before_out = [var for eqn in before for var in eqn.outvars if var in read]
+    return Parts(
+        jaxpr.replace(invars=invariants, outvars=before_out, eqns=jaxprs.needed(before, before_out)),
+        jaxpr.replace(invars=[*invariants, *before_out, *xs], outvars=for_all_out, eqns=for_all),
+        jaxpr.replace(invars=[*invariants, *before_out, *carry, *xs, *for_all_out], eqns=body),
+    )
+
+
+def _except(eqns: list[core.JaxprEqn], taken: list[core.JaxprEqn]) -> list[core.JaxprEqn]:
+    ids = {id(eqn) for eqn in taken}
+    return [eqn for eqn in eqns if id(eqn) not in ids]
+
+
+def _reads(eqns: list[core.JaxprEqn], outputs: Iterable[jaxprs.Atom] = ()) -> set[core.Var]:
+    """The vars that equations and outputs read."""
+    return set(jaxprs.variables([*(atom for eqn in eqns for atom in eqn.invars), *outputs]))
+
+
+def _invariant_equations(jaxpr: core.Jaxpr, level: dict[core.Var, int]) -> list[core.JaxprEqn]:
+    """Invariant equations that are worth their memory: all but those whose outputs outgrow what they read."""
+    inputs = set(jaxpr.invars)
+    made: set[core.Var] = set()
+    chosen = []
+    for eqn in jaxpr.eqns:
+        if any(level[var] != INVARIANT for var in eqn.outvars):
+            continue
+        read = jaxprs.variables(eqn.invars)
+        costly = eqn.primitive.name in (*taps.PRODUCTS, "random_bits", "threefry2x32", "sort", "scan", "while", "cond")
+        grows = sum(map(jaxprs.size, eqn.outvars)) > sum(map(jaxprs.size, read))
+        if all(var in inputs or var in made for var in read) and (costly or not grows):
+            chosen.append(eqn)
+            made.update(eqn.outvars)
+    return chosen

@@ -1,0 +1,132 @@
+"""Jaxprs of loop bodies: tracing, inlining, evaluating, and the level of every value."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+from jax.extend import core
+
+# The level of a value: what it depends on.
+INVARIANT, INPUT, CARRY = range(3)
+
+# Calls that only group equations.
+_GROUPS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+
+Atom = core.Var | core.Literal
+Hook = Callable[[core.JaxprEqn, Sequence[Any]], Sequence[Any] | None]
+
+
+def trace(function: Callable, *args: Any) -> tuple[core.Jaxpr, list[Any]]:
+    """The jaxpr of `function(*args)`, calls inlined and dead equations gone, and the constants it closes over.
+
+    Its inputs are the constants, then the args; it has no constants of its own.
+    """
+    closed = jax.make_jaxpr(function)(*args)
+    consts = list(closed.consts)
+    jaxpr = as_function_of_consts(closed)
+    while any(eqn.primitive.name in _GROUPS for eqn in jaxpr.eqns):
+        inlined = jax.make_jaxpr(lambda *inputs, j=jaxpr: evaluate(j, inputs, _inline))(*avals(jaxpr.invars))
+        jaxpr, consts = as_function_of_consts(inlined), [*inlined.consts, *consts]
+    return without_dead_equations(jaxpr), consts
+
+
+def as_function_of_consts(closed: Any) -> core.Jaxpr:
+    """The jaxpr of a closed jaxpr with its constants as first inputs."""
+    jaxpr = closed.jaxpr
+    return jaxpr.replace(constvars=(), invars=[*jaxpr.constvars, *jaxpr.invars])
+
+
+def _inline(eqn: core.JaxprEqn, values: Sequence[Any]) -> Sequence[Any] | None:
+    if eqn.primitive.name not in _GROUPS:
+        return None
+    inner = eqn.params[_GROUPS[eqn.primitive.name]]
+    return jax.core.eval_jaxpr(inner.jaxpr, inner.consts, *values)
+
+
+def avals(atoms: Iterable[Atom]) -> list[jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of vars, to trace with."""
+    return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in atoms]
+
+
+def is_var(atom: Atom) -> bool:
+    return not isinstance(atom, core.Literal)
+
+
+def variables(atoms: Iterable[Atom]) -> list[core.Var]:
+    """The vars among atoms, each once, in order."""
+    return list(dict.fromkeys(atom for atom in atoms if is_var(atom)))
+
+
+def evaluate(jaxpr: core.Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, values: None) -> list[Any]:
+    """The outputs of a jaxpr without constants; where `hook(eqn, values)` is not None, it replaces an equation."""
+    env = dict(zip(jaxpr.invars, inputs, strict=True))
+    run(jaxpr, jaxpr.eqns, env, hook)
+    return [read(env, atom) for atom in jaxpr.outvars]
+
+
+def read(env: dict, atom: Atom) -> Any:
+    return env[atom] if is_var(atom) else atom.val
+
+
+def run(jaxpr: core.Jaxpr, eqns: Iterable[core.JaxprEqn], env: dict, hook: Hook = lambda eqn, values: None) -> None:
+    """Evaluates equations of a jaxpr in order, reading and writing values in env."""
+    for eqn in eqns:
+        outs = hook(eqn, [read(env, atom) for atom in eqn.invars])
+        if outs is None:
+            # One equation as a jaxpr: eval_jaxpr knows how to bind each primitive and keeps names for the profiler.
+            used = variables(eqn.invars)
+            single = jaxpr.replace(constvars=(), invars=used, outvars=eqn.outvars, eqns=[eqn])
+            outs = jax.core.eval_jaxpr(single, (), *(env[var] for var in used))
+        env.update(zip(eqn.outvars, outs, strict=True))
+
+
+def without_dead_equations(jaxpr: core.Jaxpr) -> core.Jaxpr:
+    """The jaxpr without equations that none of its outputs needs."""
+    return jaxpr.replace(eqns=needed(jaxpr.eqns, jaxpr.outvars))
+
+
+def needed(eqns: Sequence[core.JaxprEqn], outputs: Iterable[Atom]) -> list[core.JaxprEqn]:
+    """The equations that outputs depend on, in order."""
+    wanted, kept = set(variables(outputs)), []
+    for eqn in reversed(eqns):
+        if any(var in wanted for var in eqn.outvars):
+            kept.append(eqn)
+            wanted.update(variables(eqn.invars))
+    return kept[::-1]
+
+
+def levels(jaxpr: core.Jaxpr, of_inputs: Sequence[int]) -> dict[core.Var, int]:
+    """The level of every var, given those of the inputs."""
+    level = dict(zip(jaxpr.invars, of_inputs, strict=True))
+    for eqn in jaxpr.eqns:
+        highest = max((level[var] for var in variables(eqn.invars)), default=INVARIANT)
+        level.update(dict.fromkeys(eqn.outvars, highest))
+    return level
+
+
+def level_of(level: dict[core.Var, int], atom: Atom) -> int:
+    return level[atom] if is_var(atom) else INVARIANT
+
+
+def uses(jaxpr: core.Jaxpr) -> dict[core.Var, list[core.JaxprEqn | None]]:
+    """The equations that read each var, None for an output; one entry a use."""
+    readers: dict[core.Var, list[core.JaxprEqn | None]] = {}
+    for eqn in jaxpr.eqns:
+        for atom in eqn.invars:
+            if is_var(atom):
+                readers.setdefault(atom, []).append(eqn)
+    for atom in jaxpr.outvars:
+        if is_var(atom):
+            readers.setdefault(atom, []).append(None)
+    return readers
+
+
+def size(atom: Atom) -> int:
+    """Bytes of a value."""
+    return atom.aval.size * getattr(atom.aval.dtype, "itemsize", 8)
+
+
+def is_float(atom: Any) -> bool:
+    """Whether a value can have a tangent."""
+    dtype = atom.aval.dtype if hasattr(atom, "aval") else jax.numpy.result_type(atom)
+    return jax.numpy.issubdtype(dtype, jax.numpy.inexact)
