@@ -65,27 +65,35 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         memory: dict[Any, list[Any]] = {}
 
+        def slices_of(value: Any, cut: core.JaxprEqn) -> list[Any]:
+            outs = cut.primitive.bind(value, **cut.params)
+            return list(outs) if cut.primitive.multiple_results else [outs]
+
         def slices(atom: Any, cut: core.JaxprEqn) -> list[Any]:
             """What the slicing equation `cut` makes of a value."""
             key = (atom, cut.primitive.name, str(cut.params)) if jaxprs.is_var(atom) else None
             if key in memory:
                 return memory[key]
             eqn = made_by.get(atom) if jaxprs.is_var(atom) else None
-            if eqn is not None and eqn.primitive.name in taps.SUMS and level[atom] == CARRY and holds_hoisted(atom):
-                a, b = (slices(operand, cut) for operand in eqn.invars)
+            if eqn is not None and eqn.primitive.name in taps.SUMS and atom not in hoisted and holds_hoisted(atom):
+                a, b = (
+                    slices(operand, cut)
+                    if operand.aval.shape == atom.aval.shape
+                    else slices_of(lax.broadcast_in_dim(jaxprs.read(env, operand), atom.aval.shape, range(atom.aval.ndim)), cut)
+                    for operand in eqn.invars
+                )
                 outs = [lax.add(p, q) for p, q in zip(a, b, strict=True)]
             elif eqn is not None and eqn.primitive is taps.routed_p and not eqn.params["takes_tap"]:
                 outs = [taps.routed_p.bind(piece, **eqn.params) for piece in slices(eqn.invars[0], cut)]
             else:
-                outs = cut.primitive.bind(jaxprs.read(env, atom), **cut.params)
-                outs = outs if cut.primitive.multiple_results else [outs]
+                outs = slices_of(jaxprs.read(env, atom), cut)
             if key is not None:
                 memory[key] = outs
             return outs
 
         def hook(eqn, values):
             del values
-            if eqn.primitive.name in SLICES and jaxprs.is_var(eqn.invars[0]) and level[eqn.invars[0]] == CARRY:
+            if eqn.primitive.name in SLICES and jaxprs.is_var(eqn.invars[0]) and eqn.invars[0] not in hoisted:
                 return slices(eqn.invars[0], eqn) if holds_hoisted(eqn.invars[0]) else None
             return None
 

@@ -67,7 +67,7 @@ def make_loop(program: Program):
     @jax.custom_jvp
     def loop(invariants, init, xs):
         before = jaxprs.evaluate(program.parts.before, invariants, taps.without_markers)
-        for_all = _over_time(program, program.parts.for_all, [*invariants, *before], xs)
+        for_all = _over_time(program.parts.for_all, [*invariants, *before], xs)
 
         def step(carry, inputs):
             values = [*invariants, *before, *carry, *inputs]
@@ -87,15 +87,29 @@ def _scan(program: Program, step, init, xs):
     return lax.scan(step, init, xs, length=program.length, reverse=program.reverse, unroll=program.unroll)
 
 
-def _over_time(program: Program, jaxpr: core.Jaxpr, invariants: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
-    """The outputs of a jaxpr with inputs (invariants, x) for all steps at once."""
-    if not jaxpr.outvars:
-        return []
+def _over_time(jaxpr: core.Jaxpr, invariants: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr with inputs (invariants, x) for all steps at once; those that vary are `[T, ...]`."""
+    env = dict(zip(jaxpr.invars, [*invariants, *xs], strict=True))
+    varying = set(jaxpr.invars[len(invariants) :])
+    for eqn in jaxpr.eqns:
+        varies = [jaxprs.is_var(atom) and atom in varying for atom in eqn.invars]
+        if not any(varies):
+            jaxprs.run(jaxpr, [eqn], env, taps.without_markers)
+            continue
+        values = [jaxprs.read(env, atom) for atom in eqn.invars]
+        if eqn.primitive.name in taps.PRODUCTS and sum(varies) == 1:
+            lhs = varies.index(True)
+            outs = [taps.product_of_all_steps(eqn, 1 - lhs, values[lhs], values[1 - lhs])]
+        else:
+            def one(*values, eqn=eqn):
+                inner = {v: x for v, x in zip(eqn.invars, values, strict=True) if jaxprs.is_var(v)}
+                jaxprs.run(jaxpr, [eqn], inner, taps.without_markers)
+                return [inner[var] for var in eqn.outvars]
 
-    def one(xs):
-        return jaxprs.evaluate(jaxpr, [*invariants, *xs], taps.without_markers)
-
-    return jax.vmap(one)(list(xs))
+            outs = jax.vmap(one, in_axes=[0 if v else None for v in varies])(*values)
+        env.update(zip(eqn.outvars, outs, strict=True))
+        varying.update(eqn.outvars)
+    return [jaxprs.read(env, atom) for atom in jaxpr.outvars]
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -156,7 +170,7 @@ def _derivative(program: Program, invariants, init, xs, d_invariants, d_init, d_
     d_before = _masked(parts.before, d_invariants, d_before)
     fixed, d_fixed = [*invariants, *before], [*d_invariants, *d_before]
     for_all, d_for_all = _push_forward(
-        lambda values: _over_time(program, parts.for_all, values[: len(fixed)], values[len(fixed) :]),
+        lambda values: _over_time(parts.for_all, values[: len(fixed)], values[len(fixed) :]),
         [*fixed, *xs],
         [*d_fixed, *d_xs],
     )
@@ -191,7 +205,8 @@ def _derivative(program: Program, invariants, init, xs, d_invariants, d_init, d_
     tap_numbers = sorted(number for number in live_taps if number in out_of_tap)
     turned = [
         jnp.swapaxes(fixed[body.invars.index(eqn.invars[eqn.params["weight"]])], 0, 1)
-        if eqn.invars[eqn.params["weight"]] in body.invars and taps.transposed_weight(eqn)
+        if eqn.invars[eqn.params["weight"]] in body.invars
+        and taps.is_matrix_product(eqn.params["eqn"], eqn.params["weight"])
         else None
         for eqn in products
     ]
@@ -241,34 +256,19 @@ def _derivative(program: Program, invariants, init, xs, d_invariants, d_init, d_
 
 def _taps_of_addends(program: Program, invariants, xs, d_invariants, d_xs) -> dict[int, Any]:
     """The sum of the tangents of routed values, by tap; taps without any are left out."""
-    jaxpr = program.addends
+    jaxpr, count = program.addends, len(invariants)
+    live = _masked(jaxpr, [*d_invariants, *d_xs], [True] * len(jaxpr.outvars))
+    chosen = [i for i, is_live in enumerate(live) if is_live]
+    outvars = [jaxpr.outvars[i] for i in chosen]
+    jaxpr = jaxpr.replace(outvars=outvars, eqns=jaxprs.needed(jaxpr.eqns, outvars))
+    _, tangents = _push_forward(
+        lambda values: _over_time(jaxpr, values[:count], values[count:]), [*invariants, *xs], [*d_invariants, *d_xs]
+    )
     tap: dict[int, Any] = {}
-    for varies in (True, False):
-        chosen = [i for i, v in enumerate(program.addend_varies) if v == varies]
-        outvars = [jaxpr.outvars[i] for i in chosen]
-        part = jaxpr.replace(outvars=outvars, eqns=jaxprs.needed(jaxpr.eqns, outvars))
-        live = _masked(part, [*d_invariants, *d_xs], [True] * len(outvars))
-        kept = [i for i, is_live in enumerate(live) if is_live]
-        if not kept:
-            continue
-        outvars = [outvars[i] for i in kept]
-        part = part.replace(outvars=outvars, eqns=jaxprs.needed(part.eqns, outvars))
-        count = len(invariants)
-        if varies:
-            _, tangents = _push_forward(
-                lambda values, part=part: _over_time(program, part, values[:count], values[count:]),
-                [*invariants, *xs],
-                [*d_invariants, *d_xs],
-            )
-        else:
-            part = part.replace(invars=part.invars[:count])
-            _, tangents = _push_forward(
-                lambda values, part=part: jaxprs.evaluate(part, values, taps.without_markers), invariants, d_invariants
-            )
-            tangents = [jnp.broadcast_to(t[None], (program.length, *t.shape)) for t in tangents]
-        for i, tangent in zip(kept, tangents, strict=True):
-            number = program.tap_of_addend[chosen[i]]
-            tap[number] = tangent if number not in tap else tap[number] + tangent
+    for i, tangent in zip(chosen, tangents, strict=True):
+        number = program.tap_of_addend[i]
+        tangent = tangent if program.addend_varies[i] else tangent[None]
+        tap[number] = tangent if number not in tap else tap[number] + tangent
     return tap
 
 
@@ -316,7 +316,8 @@ def _run_linearised(
     env_all = {**dict(zip(stored, stacks, strict=True)), **dict(zip(free_scanned, scanned, strict=True))}
     for eqn, atom in zip(weighed, lhs, strict=True):
         number = eqn.params["tap"]
-        extra = taps.along_weight(eqn, env_all[atom], d_of[eqn.invars[eqn.params["weight"]]])
+        weight = d_of[eqn.invars[eqn.params["weight"]]]
+        extra = taps.product_of_all_steps(eqn.params["eqn"], eqn.params["weight"], env_all[atom], weight)
         tap[number] = extra if number not in tap else tap[number] + extra
 
     # The linear loop.
@@ -358,7 +359,7 @@ def _run_linearised(
         [env_all[var] for var in read_stored],
         [env_all[var] for var in read_scanned],
         [d_of[var] for var in scanned_in],
-        [tap[number] for number in taps_in],
+        [jnp.broadcast_to(tap[number], (program.length, *of_tap[number].aval.shape)) for number in taps_in],
     )
     d_carry, d_ys = _scan(program, jax.checkpoint(linear_step, prevent_cse=False), d_init, linear_xs)
     live_outs = iter([*d_carry, *d_ys])

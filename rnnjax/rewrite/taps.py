@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
@@ -81,7 +82,7 @@ def groups(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]
             if reader is None or reader.primitive.name not in SUMS or level[reader.outvars[0]] != level[var]:
                 break
             for other in reader.invars if group.products else ():
-                if other is total or not jaxprs.is_var(other) or other.aval.shape != total.aval.shape:
+                if other is total or not jaxprs.is_var(other) or reader.outvars[0].aval.shape != total.aval.shape:
                     continue
                 if level[other] < CARRY:
                     group.addends[other] = reader
@@ -161,13 +162,12 @@ def _(primals, tangents):
     return primals[0], tangents[0] + tangents[1]
 
 
-def transposed_weight(eqn: core.JaxprEqn) -> bool:
-    """Whether the backward product of a marked product is to read a transposed copy of its weight."""
-    original, position = eqn.params["eqn"], eqn.params["weight"]
-    if original.primitive.name != "dot_general":
+def is_matrix_product(eqn: core.JaxprEqn, position: int) -> bool:
+    """Whether a product is that of rows with a matrix: one axis contracted, no batch axes, a weight of two axes."""
+    if eqn.primitive.name != "dot_general":
         return False
-    (contracting, batch) = original.params["dimension_numbers"]
-    return not batch[0] and len(contracting[0]) == 1 and original.invars[position].aval.ndim == 2
+    contracting, batch = eqn.params["dimension_numbers"]
+    return not batch[0] and len(contracting[0]) == 1 and eqn.invars[position].aval.ndim == 2
 
 
 def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -> Any:
@@ -179,6 +179,7 @@ def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -
     original, position = eqn.params["eqn"], eqn.params["weight"]
     params = original.params
     if transposed is not None:
+        # So that transposing this product gives one with the transposed weight as it lies in memory.
         contracting, batch = params["dimension_numbers"]
         turned = [tuple(axes) for axes in contracting]
         turned[position] = (1 - turned[position][0],)
@@ -201,12 +202,20 @@ def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -
     return product(values[1 - position], values[position], transposed)
 
 
-def along_weight(eqn: core.JaxprEqn, lhs: Any, weight: Any) -> Any:
-    """A marked product with another weight, for all steps of lhs `[T, ...]` at once."""
-    original, position = eqn.params["eqn"], eqn.params["weight"]
+def product_of_all_steps(eqn: core.JaxprEqn, position: int, lhs: Any, weight: Any) -> Any:
+    """A product with a weight for all steps of lhs `[T, ...]` at once, `[T, ...]`."""
+    if not is_matrix_product(eqn, position):
 
-    def bind(lhs):
-        operands = (lhs, weight) if position == 1 else (weight, lhs)
-        return original.primitive.bind(*operands, **original.params)
+        def one(lhs):
+            operands = (lhs, weight) if position == 1 else (weight, lhs)
+            return eqn.primitive.bind(*operands, **eqn.params)
 
-    return jax.vmap(bind)(lhs)
+        return jax.vmap(one)(lhs)
+    # Rows of all steps as one matrix, so that the gradient of the weight is one plain matrix product.
+    contracting, _ = eqn.params["dimension_numbers"]
+    (axis,), (weight_axis,) = contracting[1 - position], contracting[position]
+    rows = jnp.moveaxis(lhs, axis + 1, -1)
+    params = {**eqn.params, "dimension_numbers": (((1,), (weight_axis,)), ((), ()))}
+    out = eqn.primitive.bind(rows.reshape(-1, rows.shape[-1]), weight, **params)
+    out = out.reshape(*rows.shape[:-1], out.shape[-1])
+    return out if position == 1 else jnp.moveaxis(out, -1, 1)
