@@ -65,8 +65,8 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         memory: dict[Any, list[Any]] = {}
 
-        def slices_of(value: Any, cut: core.JaxprEqn) -> list[Any]:
-            outs = cut.primitive.bind(value, **cut.params)
+        def slices_of(value: Any, cut: core.JaxprEqn, params: dict | None = None) -> list[Any]:
+            outs = cut.primitive.bind(value, **(params or cut.params))
             return list(outs) if cut.primitive.multiple_results else [outs]
 
         def slices(atom: Any, cut: core.JaxprEqn) -> list[Any]:
@@ -83,6 +83,12 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
                     for operand in eqn.invars
                 )
                 outs = [lax.add(p, q) for p, q in zip(a, b, strict=True)]
+            elif atom in hoisted and (weights := _slices_of_weight(eqn, level, cut)):
+                position = taps.weight_position(eqn, level)
+                lhs, weight = (jaxprs.read(env, eqn.invars[i]) for i in (1 - position, position))
+                outs = [
+                    taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, weights)
+                ]
             elif eqn is not None and eqn.primitive is taps.routed_p and not eqn.params["takes_tap"]:
                 outs = [taps.routed_p.bind(piece, **eqn.params) for piece in slices(eqn.invars[0], cut)]
             else:
@@ -102,6 +108,29 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
 
     sliced = jax.make_jaxpr(function)(*jaxprs.avals(jaxpr.invars)).jaxpr
     return jaxprs.without_dead_equations(sliced)
+
+
+def _slices_of_weight(eqn: core.JaxprEqn, level: dict[core.Var, int], cut: core.JaxprEqn) -> dict | None:
+    """The slicing of the weight of a matrix product that slices its outputs as `cut` does, if there is one."""
+    position = taps.weight_position(eqn, level)
+    if position is None or not taps.is_matrix_product(eqn, position):
+        return None
+    (weight_axis,) = eqn.params["dimension_numbers"][0][position]
+    free = 1 - weight_axis
+    weight, out = eqn.invars[position].aval, eqn.outvars[0].aval
+    axis = out.ndim - 1 if position == 1 else 0  # of the outputs, where the free axis of the weight goes
+    if cut.primitive.name == "split":
+        return {**cut.params, "axis": free} if cut.params["axis"] == axis else None
+    starts, limits, strides = (cut.params[name] for name in ("start_indices", "limit_indices", "strides"))
+    if strides is not None or any(
+        (start, limit) != (0, length)
+        for i, (start, limit, length) in enumerate(zip(starts, limits, out.shape, strict=True))
+        if i != axis
+    ):
+        return None
+    ends = [(0, length) for length in weight.shape]
+    ends[free] = (starts[axis], limits[axis])
+    return {**cut.params, "start_indices": tuple(a for a, _ in ends), "limit_indices": tuple(b for _, b in ends)}
 
 
 class Parts(NamedTuple):

@@ -202,15 +202,16 @@ def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -
     return product(values[1 - position], values[position], transposed)
 
 
+def bind_product(eqn: core.JaxprEqn, position: int, lhs: Any, weight: Any) -> Any:
+    """The product of an equation with other operands."""
+    operands = (lhs, weight) if position == 1 else (weight, lhs)
+    return eqn.primitive.bind(*operands, **eqn.params)
+
+
 def product_of_all_steps(eqn: core.JaxprEqn, position: int, lhs: Any, weight: Any) -> Any:
     """A product with a weight for all steps of lhs `[T, ...]` at once, `[T, ...]`."""
     if not is_matrix_product(eqn, position):
-
-        def one(lhs):
-            operands = (lhs, weight) if position == 1 else (weight, lhs)
-            return eqn.primitive.bind(*operands, **eqn.params)
-
-        return jax.vmap(one)(lhs)
+        return jax.vmap(lambda lhs: bind_product(eqn, position, lhs, weight))(lhs)
     # Rows of all steps as one matrix, so that the gradient of the weight is one plain matrix product.
     contracting, _ = eqn.params["dimension_numbers"]
     (axis,), (weight_axis,) = contracting[1 - position], contracting[position]
