@@ -6,7 +6,8 @@ loop, where nothing has to be stored. Slices of a sum of such a product, as the 
 sums of slices, so that each gate has an array of its own and the loop slices nothing.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,33 +20,36 @@ from rnnjax.rewrite.jaxprs import CARRY, INPUT, INVARIANT
 SLICES = ("split", "slice")
 VIEWS = (*SLICES, "reshape", "squeeze", "transpose", "rnnjax_routed", "copy", "convert_element_type")
 
-# On CPUs, multiply-adds a step up to which a product is better done for all steps at once: below that the
-# product of one step runs on one core, or is bound by reading the weight; above it, it is as fast in the loop.
-CPU_SMALL_PRODUCT = 4_000_000
+# On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
+# all steps at once; unless the outcome for all steps is so large that fresh memory for it costs more than that.
+CPU_FEW_COLUMNS = 1024
+CPU_SMALL_PRODUCT = 4_000_000  # multiply-adds a step
+CPU_LARGE_RESULT = 32 * 2**20  # bytes for all steps
 
 
-def hoisted_products(jaxpr: core.Jaxpr, level: dict[core.Var, int], pays: Callable) -> set[core.Var]:
+def hoisted_products(jaxpr: core.Jaxpr, level: dict[core.Var, int], length: int) -> set[core.Var]:
     """The outputs of products and look-ups of the inputs that leave the loop."""
     return {
         eqn.outvars[0]
         for eqn in jaxpr.eqns
         if level[eqn.outvars[0]] == INPUT
         and (
-            (taps.weight_position(eqn, level) is not None and pays(eqn))
+            (taps.weight_position(eqn, level) is not None and pays(eqn, length))
             or (eqn.primitive.name == "gather" and jaxprs.level_of(level, eqn.invars[0]) == INVARIANT)
         )
     }
 
 
-def pays(eqn: core.JaxprEqn) -> bool:
+def pays(eqn: core.JaxprEqn, length: int) -> bool:
     """Whether a product of the inputs is faster for all steps at once."""
     if jax.default_backend() != "cpu" or eqn.primitive.name != "dot_general":
         return True
     (contracting, _), _ = eqn.params["dimension_numbers"]
-    terms = 1
-    for axis in contracting:
-        terms *= eqn.invars[0].aval.shape[axis]
-    return eqn.outvars[0].aval.size * terms <= CPU_SMALL_PRODUCT
+    terms = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracting)
+    out = eqn.outvars[0].aval
+    few_columns = not out.shape or out.shape[-1] < CPU_FEW_COLUMNS
+    small = few_columns or out.size * terms <= CPU_SMALL_PRODUCT
+    return small and length * jaxprs.size(eqn.outvars[0]) <= CPU_LARGE_RESULT
 
 
 def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]) -> core.Jaxpr:
@@ -141,11 +145,11 @@ class Parts(NamedTuple):
     body: core.Jaxpr  # (invariants, before, carry, x, for_all) -> (carry, y)
 
 
-def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int]) -> Parts:
+def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int], length: int) -> Parts:
     """Splits a body with inputs (invariants, carry, x) at the levels of its equations."""
     level = jaxprs.levels(jaxpr, of_inputs)
     invariants, xs, carry = ([var for var in jaxpr.invars if level[var] == which] for which in range(3))
-    hoisted = hoisted_products(jaxpr, level, pays)
+    hoisted = hoisted_products(jaxpr, level, length)
     for eqn in jaxpr.eqns:  # what only looks at a hoisted product goes with it
         follows = eqn.primitive.name in VIEWS and level[eqn.outvars[0]] == INPUT and eqn.invars[0] in hoisted
         if follows and not eqn.params.get("takes_tap", False):

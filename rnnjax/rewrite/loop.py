@@ -35,7 +35,7 @@ def make_program(
     """The rewritten form of a body with inputs (invariants, carry, x), or None where there is nothing to gain."""
     of_inputs = [INVARIANT] * counts[0] + [CARRY] * counts[1] + [INPUT] * counts[2]
     level = jaxprs.levels(jaxpr, of_inputs)
-    hoisted = hoisting.hoisted_products(jaxpr, level, hoisting.pays)
+    hoisted = hoisting.hoisted_products(jaxpr, level, length)
     found = taps.groups(jaxpr, level, hoisted)
     if not hoisted and not found:
         return None
@@ -48,9 +48,9 @@ def make_program(
         outvars=routed_values,
         eqns=jaxprs.needed(marked.eqns, routed_values),
     )
-    sliced = hoisting.slice_addends(marked, level, hoisting.hoisted_products(marked, level, hoisting.pays))
+    sliced = hoisting.slice_addends(marked, level, hoisting.hoisted_products(marked, level, length))
     return Program(
-        hoisting.take_apart(sliced, of_inputs),
+        hoisting.take_apart(sliced, of_inputs, length),
         addends,
         [eqn.params["tap"] for eqn in routed],
         [jaxprs.level_of(level, atom) == INPUT for atom in routed_values],
