@@ -228,6 +228,73 @@ def weight_updated_by_the_carry(w):
     return f
 
 
+def a_weight_made_of_less(w):
+    return lambda c, x: (jnp.tanh(c @ jnp.outer(w.b, jnp.sin(w.b))), jnp.outer(x, w.b) @ w.b)
+
+
+def sums_of_products(w):
+    def f(c, x):
+        z = x @ w.v + c @ w.w + (w.b + (c * c) @ w.v) + jnp.ones_like(c)
+        first, second = jnp.split(z, [2])
+        return jnp.tanh(z) * z[0], (first * second[:2], z[1:3] * x[1:3])
+
+    return f
+
+
+def biases_of_one_row(w):
+    """b [1, N] is broadcast by the sum."""
+
+    def f(c, x):
+        rows = jnp.stack([c, x])
+        z = rows @ w.w + w.b[None] + x[None] @ w.v
+        return jnp.tanh(z[0]), (z[:, :2] * z[:, 2:4], rows)
+
+    return f
+
+
+def one_sum_read_twice(w):
+    def f(c, x):
+        a = c @ w.w
+        return jnp.tanh(a + x @ w.v), jnp.sin(a - x @ w.v)
+
+    return f
+
+
+def products_of_inputs_only(w):
+    def f(c, x):
+        z = x @ w.w + w.b
+        return c * jnp.tanh(z) + z @ w.v, z[:2]
+
+    return f
+
+
+def looked_up_rows(w):
+    def f(c, x):
+        row = w.v[(10 * x[0]).astype(jnp.int32) % N]
+        return jnp.tanh(c @ w.w + row), row * c
+
+    return f
+
+
+def weights_on_the_left(w):
+    return lambda c, x: (jnp.tanh(w.w @ c + w.v @ x + w.b), jnp.stack([c, x]) @ w.w.T)
+
+
+def convolutions(w):
+    def f(c, x):
+        def convolve(a, kernel):
+            return jax.lax.conv_general_dilated(a[None, None], kernel[:3, None, :3], (1,), "SAME")[0]
+
+        z = convolve(c, w.w) + convolve(x, w.v)
+        return jnp.tanh(z.sum(0)) + w.b, z
+
+    return f
+
+
+def a_tangent_that_is_lost(w):
+    return lambda c, x: (jax.lax.stop_gradient(c @ w.w) + x, c @ w.v)
+
+
 def products_of_several_axes(w):
     def f(c, x):
         tensor = jnp.einsum("i,jk->ijk", c, w.w)
@@ -305,6 +372,15 @@ BODIES = [
     carry_from_x_only,
     outputs_that_are_constants,
     weight_updated_by_the_carry,
+    a_weight_made_of_less,
+    sums_of_products,
+    biases_of_one_row,
+    one_sum_read_twice,
+    products_of_inputs_only,
+    looked_up_rows,
+    weights_on_the_left,
+    convolutions,
+    a_tangent_that_is_lost,
     products_of_several_axes,
     weight_behind_a_carry_branch,
     a_while_loop_inside,

@@ -7,18 +7,19 @@ sums of slices, so that each gate has an array of its own and the loop slices no
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax import lax
-from jax.extend import core
 
 from rnnjax.rewrite import jaxprs, taps
-from rnnjax.rewrite.jaxprs import CARRY, INPUT, INVARIANT
+from rnnjax.rewrite.jaxprs import INPUT, INVARIANT, Eqn, Jaxpr, Var
 
 SLICES = ("split", "slice")
 VIEWS = (*SLICES, "reshape", "squeeze", "transpose", "rnnjax_routed", "copy", "convert_element_type")
+
+COSTLY = (*taps.PRODUCTS, "random_bits", "threefry2x32", "sort", "scan", "while", "cond")  # to compute at each step
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
 # all steps at once; unless the outcome for all steps is so large that fresh memory for it costs more than that.
@@ -27,7 +28,7 @@ CPU_SMALL_PRODUCT = 4_000_000  # multiply-adds a step
 CPU_LARGE_RESULT = 32 * 2**20  # bytes for all steps
 
 
-def hoisted_products(jaxpr: core.Jaxpr, level: dict[core.Var, int], length: int) -> set[core.Var]:
+def hoisted_products(jaxpr: Jaxpr, level: dict[Var, int], length: int) -> set[Var]:
     """The outputs of products and look-ups of the inputs that leave the loop."""
     return {
         eqn.outvars[0]
@@ -40,7 +41,7 @@ def hoisted_products(jaxpr: core.Jaxpr, level: dict[core.Var, int], length: int)
     }
 
 
-def pays(eqn: core.JaxprEqn, length: int) -> bool:
+def pays(eqn: Eqn, length: int) -> bool:
     """Whether a product of the inputs is faster for all steps at once."""
     if jax.default_backend() != "cpu" or eqn.primitive.name != "dot_general":
         return True
@@ -52,7 +53,7 @@ def pays(eqn: core.JaxprEqn, length: int) -> bool:
     return small and length * jaxprs.size(eqn.outvars[0]) <= CPU_LARGE_RESULT
 
 
-def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]) -> core.Jaxpr:
+def slice_addends(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> Jaxpr:
     """The jaxpr in which slices of sums that hold a hoisted product are sums of slices."""
     made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
 
@@ -69,11 +70,11 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         memory: dict[Any, list[Any]] = {}
 
-        def slices_of(value: Any, cut: core.JaxprEqn, params: dict | None = None) -> list[Any]:
+        def slices_of(value: Any, cut: Eqn, params: dict | None = None) -> list[Any]:
             outs = cut.primitive.bind(value, **(params or cut.params))
             return list(outs) if cut.primitive.multiple_results else [outs]
 
-        def slices(atom: Any, cut: core.JaxprEqn) -> list[Any]:
+        def slices(atom: Any, cut: Eqn) -> list[Any]:
             """What the slicing equation `cut` makes of a value."""
             key = (atom, cut.primitive.name, str(cut.params)) if jaxprs.is_var(atom) else None
             if key in memory:
@@ -83,16 +84,16 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
                 a, b = (
                     slices(operand, cut)
                     if operand.aval.shape == atom.aval.shape
-                    else slices_of(lax.broadcast_in_dim(jaxprs.read(env, operand), atom.aval.shape, range(atom.aval.ndim)), cut)
+                    else slices_of(
+                        lax.broadcast_in_dim(jaxprs.read(env, operand), atom.aval.shape, range(atom.aval.ndim)), cut
+                    )
                     for operand in eqn.invars
                 )
                 outs = [lax.add(p, q) for p, q in zip(a, b, strict=True)]
-            elif atom in hoisted and (weights := _slices_of_weight(eqn, level, cut)):
-                position = taps.weight_position(eqn, level)
-                lhs, weight = (jaxprs.read(env, eqn.invars[i]) for i in (1 - position, position))
-                outs = [
-                    taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, weights)
-                ]
+            elif atom in hoisted and (found := _slices_of_weight(eqn, level, cut)):
+                position, params = found
+                lhs, weight = (jaxprs.read(env, made_by[atom].invars[i]) for i in (1 - position, position))
+                outs = [taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, params)]
             elif eqn is not None and eqn.primitive is taps.routed_p and not eqn.params["takes_tap"]:
                 outs = [taps.routed_p.bind(piece, **eqn.params) for piece in slices(eqn.invars[0], cut)]
             else:
@@ -114,8 +115,8 @@ def slice_addends(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[co
     return jaxprs.without_dead_equations(sliced)
 
 
-def _slices_of_weight(eqn: core.JaxprEqn, level: dict[core.Var, int], cut: core.JaxprEqn) -> dict | None:
-    """The slicing of the weight of a matrix product that slices its outputs as `cut` does, if there is one."""
+def _slices_of_weight(eqn: Eqn, level: dict[Var, int], cut: Eqn) -> tuple[int, dict] | None:
+    """Which operand of a matrix product is the weight, and how to slice it as `cut` slices the product."""
     position = taps.weight_position(eqn, level)
     if position is None or not taps.is_matrix_product(eqn, position):
         return None
@@ -124,7 +125,7 @@ def _slices_of_weight(eqn: core.JaxprEqn, level: dict[core.Var, int], cut: core.
     weight, out = eqn.invars[position].aval, eqn.outvars[0].aval
     axis = out.ndim - 1 if position == 1 else 0  # of the outputs, where the free axis of the weight goes
     if cut.primitive.name == "split":
-        return {**cut.params, "axis": free} if cut.params["axis"] == axis else None
+        return (position, {**cut.params, "axis": free}) if cut.params["axis"] == axis else None
     starts, limits, strides = (cut.params[name] for name in ("start_indices", "limit_indices", "strides"))
     if strides is not None or any(
         (start, limit) != (0, length)
@@ -134,18 +135,19 @@ def _slices_of_weight(eqn: core.JaxprEqn, level: dict[core.Var, int], cut: core.
         return None
     ends = [(0, length) for length in weight.shape]
     ends[free] = (starts[axis], limits[axis])
-    return {**cut.params, "start_indices": tuple(a for a, _ in ends), "limit_indices": tuple(b for _, b in ends)}
+    starts, limits = zip(*ends, strict=True)
+    return position, {**cut.params, "start_indices": starts, "limit_indices": limits}
 
 
 class Parts(NamedTuple):
     """A body taken apart: what runs before the loop, and what stays in it."""
 
-    before: core.Jaxpr  # (invariants) -> values that the loop, and `for_all`, need
-    for_all: core.Jaxpr  # (invariants, before, x) -> values that the loop needs, evaluated for all steps at once
-    body: core.Jaxpr  # (invariants, before, carry, x, for_all) -> (carry, y)
+    before: Jaxpr  # (invariants) -> values that the loop, and `for_all`, need
+    for_all: Jaxpr  # (invariants, before, x) -> values that the loop needs, evaluated for all steps at once
+    body: Jaxpr  # (invariants, before, carry, x, for_all) -> (carry, y)
 
 
-def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int], length: int) -> Parts:
+def take_apart(jaxpr: Jaxpr, of_inputs: list[int], length: int) -> Parts:
     """Splits a body with inputs (invariants, carry, x) at the levels of its equations."""
     level = jaxprs.levels(jaxpr, of_inputs)
     invariants, xs, carry = ([var for var in jaxpr.invars if level[var] == which] for which in range(3))
@@ -158,10 +160,10 @@ def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int], length: int) -> Parts:
     before = _invariant_equations(jaxpr, level)
     in_loop = _except(jaxpr.eqns, before)
     body = jaxprs.needed([eqn for eqn in in_loop if eqn.outvars[0] not in hoisted], jaxpr.outvars)
-    body_reads = _reads(body, jaxpr.outvars)
+    body_reads = jaxprs.reads(body, jaxpr.outvars)
     for_all_out = [var for eqn in in_loop for var in eqn.outvars if var in hoisted and var in body_reads]
     for_all = jaxprs.needed(in_loop, for_all_out)
-    read = body_reads | _reads(for_all)
+    read = body_reads | jaxprs.reads(for_all)
     before_out = [var for eqn in before for var in eqn.outvars if var in read]
     return Parts(
         jaxpr.replace(invars=invariants, outvars=before_out, eqns=jaxprs.needed(before, before_out)),
@@ -170,28 +172,48 @@ def take_apart(jaxpr: core.Jaxpr, of_inputs: list[int], length: int) -> Parts:
     )
 
 
-def _except(eqns: list[core.JaxprEqn], taken: list[core.JaxprEqn]) -> list[core.JaxprEqn]:
+def _except(eqns: list[Eqn], taken: list[Eqn]) -> list[Eqn]:
     ids = {id(eqn) for eqn in taken}
     return [eqn for eqn in eqns if id(eqn) not in ids]
 
 
-def _reads(eqns: list[core.JaxprEqn], outputs: Iterable[jaxprs.Atom] = ()) -> set[core.Var]:
-    """The vars that equations and outputs read."""
-    return set(jaxprs.variables([*(atom for eqn in eqns for atom in eqn.invars), *outputs]))
-
-
-def _invariant_equations(jaxpr: core.Jaxpr, level: dict[core.Var, int]) -> list[core.JaxprEqn]:
+def _invariant_equations(jaxpr: Jaxpr, level: dict[Var, int]) -> list[Eqn]:
     """Invariant equations that are worth their memory: all but those whose outputs outgrow what they read."""
-    inputs = set(jaxpr.invars)
-    made: set[core.Var] = set()
-    chosen = []
-    for eqn in jaxpr.eqns:
-        if any(level[var] != INVARIANT for var in eqn.outvars):
-            continue
+    invariant = [eqn for eqn in jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
+    weights = [eqn.invars[eqn.params["weight"]] for eqn in jaxpr.eqns if eqn.primitive is taps.product_p]
+    costly = [var for eqn in invariant if eqn.primitive.name in COSTLY for var in eqn.outvars]
+    chosen = {id(eqn) for eqn in jaxprs.needed(invariant, [*weights, *costly])}
+    made = {var for eqn in invariant if id(eqn) in chosen for var in eqn.outvars} | set(jaxpr.invars)
+    for eqn in invariant:
         read = jaxprs.variables(eqn.invars)
-        costly = eqn.primitive.name in (*taps.PRODUCTS, "random_bits", "threefry2x32", "sort", "scan", "while", "cond")
         grows = sum(map(jaxprs.size, eqn.outvars)) > sum(map(jaxprs.size, read))
-        if all(var in inputs or var in made for var in read) and (costly or not grows):
-            chosen.append(eqn)
+        if not grows and all(var in made for var in read):
+            chosen.add(id(eqn))
             made.update(eqn.outvars)
-    return chosen
+    return [eqn for eqn in invariant if id(eqn) in chosen]
+
+
+def for_all_steps(jaxpr: Jaxpr, invariants: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr with inputs (invariants, x) for all steps at once; those that vary are `[T, ...]`."""
+    env = dict(zip(jaxpr.invars, [*invariants, *xs], strict=True))
+    varying = set(jaxpr.invars[len(invariants) :])
+    for eqn in jaxpr.eqns:
+        varies = [jaxprs.is_var(atom) and atom in varying for atom in eqn.invars]
+        if not any(varies):
+            jaxprs.run(jaxpr, [eqn], env, taps.without_markers)
+            continue
+        values = [jaxprs.read(env, atom) for atom in eqn.invars]
+        if eqn.primitive.name in taps.PRODUCTS and sum(varies) == 1:
+            lhs = varies.index(True)
+            outs = [taps.product_of_all_steps(eqn, 1 - lhs, values[lhs], values[1 - lhs])]
+        else:
+
+            def one(*values, eqn=eqn):
+                inner = {var: value for var, value in zip(eqn.invars, values, strict=True) if jaxprs.is_var(var)}
+                jaxprs.run(jaxpr, [eqn], inner, taps.without_markers)
+                return [inner[var] for var in eqn.outvars]
+
+            outs = jax.vmap(one, in_axes=[0 if v else None for v in varies])(*values)
+        env.update(zip(eqn.outvars, outs, strict=True))
+        varying.update(eqn.outvars)
+    return [jaxprs.read(env, atom) for atom in jaxpr.outvars]

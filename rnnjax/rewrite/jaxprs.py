@@ -1,6 +1,6 @@
 """Jaxprs of loop bodies: tracing, inlining, evaluating, and the level of every value."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -12,11 +12,16 @@ INVARIANT, INPUT, CARRY = range(3)
 # Calls that only group equations.
 _GROUPS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
 
-Atom = core.Var | core.Literal
-Hook = Callable[[core.JaxprEqn, Sequence[Any]], Sequence[Any] | None]
+# Of jax.extend.core; its own annotations say too little of avals and params to check against.
+Jaxpr = Any
+Eqn = Any
+Var = Any
+Atom = Any  # a Var or a Literal
+
+Hook = Callable[[Eqn, Sequence[Any]], Sequence[Any] | None]
 
 
-def trace(function: Callable, *args: Any) -> tuple[core.Jaxpr, list[Any]]:
+def trace(function: Callable, *args: Any) -> tuple[Jaxpr, list[Any]]:
     """The jaxpr of `function(*args)`, calls inlined and dead equations gone, and the constants it closes over.
 
     Its inputs are the constants, then the args; it has no constants of its own.
@@ -30,13 +35,13 @@ def trace(function: Callable, *args: Any) -> tuple[core.Jaxpr, list[Any]]:
     return without_dead_equations(jaxpr), consts
 
 
-def as_function_of_consts(closed: Any) -> core.Jaxpr:
+def as_function_of_consts(closed: Any) -> Jaxpr:
     """The jaxpr of a closed jaxpr with its constants as first inputs."""
     jaxpr = closed.jaxpr
     return jaxpr.replace(constvars=(), invars=[*jaxpr.constvars, *jaxpr.invars])
 
 
-def _inline(eqn: core.JaxprEqn, values: Sequence[Any]) -> Sequence[Any] | None:
+def _inline(eqn: Eqn, values: Sequence[Any]) -> Sequence[Any] | None:
     if eqn.primitive.name not in _GROUPS:
         return None
     inner = eqn.params[_GROUPS[eqn.primitive.name]]
@@ -52,12 +57,12 @@ def is_var(atom: Atom) -> bool:
     return not isinstance(atom, core.Literal)
 
 
-def variables(atoms: Iterable[Atom]) -> list[core.Var]:
+def variables(atoms: Iterable[Atom]) -> list[Var]:
     """The vars among atoms, each once, in order."""
     return list(dict.fromkeys(atom for atom in atoms if is_var(atom)))
 
 
-def evaluate(jaxpr: core.Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, values: None) -> list[Any]:
+def evaluate(jaxpr: Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, values: None) -> list[Any]:
     """The outputs of a jaxpr without constants; where `hook(eqn, values)` is not None, it replaces an equation."""
     env = dict(zip(jaxpr.invars, inputs, strict=True))
     run(jaxpr, jaxpr.eqns, env, hook)
@@ -68,7 +73,7 @@ def read(env: dict, atom: Atom) -> Any:
     return env[atom] if is_var(atom) else atom.val
 
 
-def run(jaxpr: core.Jaxpr, eqns: Iterable[core.JaxprEqn], env: dict, hook: Hook = lambda eqn, values: None) -> None:
+def run(jaxpr: Jaxpr, eqns: Iterable[Eqn], env: dict, hook: Hook = lambda eqn, values: None) -> None:
     """Evaluates equations of a jaxpr in order, reading and writing values in env."""
     for eqn in eqns:
         outs = hook(eqn, [read(env, atom) for atom in eqn.invars])
@@ -80,22 +85,22 @@ def run(jaxpr: core.Jaxpr, eqns: Iterable[core.JaxprEqn], env: dict, hook: Hook 
         env.update(zip(eqn.outvars, outs, strict=True))
 
 
-def without_dead_equations(jaxpr: core.Jaxpr) -> core.Jaxpr:
+def without_dead_equations(jaxpr: Jaxpr) -> Jaxpr:
     """The jaxpr without equations that none of its outputs needs."""
     return jaxpr.replace(eqns=needed(jaxpr.eqns, jaxpr.outvars))
 
 
-def needed(eqns: Sequence[core.JaxprEqn], outputs: Iterable[Atom]) -> list[core.JaxprEqn]:
-    """The equations that outputs depend on, in order."""
-    wanted, kept = set(variables(outputs)), []
+def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] = ()) -> list[Eqn]:
+    """The equations that outputs depend on, in order, where the values of `given` are there."""
+    wanted, kept = set(variables(outputs)) - set(given), []
     for eqn in reversed(eqns):
         if any(var in wanted for var in eqn.outvars):
             kept.append(eqn)
-            wanted.update(variables(eqn.invars))
+            wanted.update(var for var in variables(eqn.invars) if var not in given)
     return kept[::-1]
 
 
-def levels(jaxpr: core.Jaxpr, of_inputs: Sequence[int]) -> dict[core.Var, int]:
+def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
     """The level of every var, given those of the inputs."""
     level = dict(zip(jaxpr.invars, of_inputs, strict=True))
     for eqn in jaxpr.eqns:
@@ -104,13 +109,18 @@ def levels(jaxpr: core.Jaxpr, of_inputs: Sequence[int]) -> dict[core.Var, int]:
     return level
 
 
-def level_of(level: dict[core.Var, int], atom: Atom) -> int:
+def level_of(level: dict[Var, int], atom: Atom) -> int:
     return level[atom] if is_var(atom) else INVARIANT
 
 
-def uses(jaxpr: core.Jaxpr) -> dict[core.Var, list[core.JaxprEqn | None]]:
+def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
+    """The vars that equations and outputs read."""
+    return set(variables([*(atom for eqn in eqns for atom in eqn.invars), *outputs]))
+
+
+def uses(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
     """The equations that read each var, None for an output; one entry a use."""
-    readers: dict[core.Var, list[core.JaxprEqn | None]] = {}
+    readers: dict[Var, list[Eqn | None]] = {}
     for eqn in jaxpr.eqns:
         for atom in eqn.invars:
             if is_var(atom):
@@ -126,7 +136,6 @@ def size(atom: Atom) -> int:
     return atom.aval.size * getattr(atom.aval.dtype, "itemsize", 8)
 
 
-def is_float(atom: Any) -> bool:
+def is_float(atom: Atom) -> bool:
     """Whether a value can have a tangent."""
-    dtype = atom.aval.dtype if hasattr(atom, "aval") else jax.numpy.result_type(atom)
-    return jax.numpy.issubdtype(dtype, jax.numpy.inexact)
+    return jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.inexact)

@@ -8,24 +8,24 @@ Of two such sets, that nearest to the linear body is taken, which leaves less to
 
 from collections import deque
 from collections.abc import Iterable
-
-from jax.extend import core
+from typing import Any
 
 from rnnjax.rewrite import jaxprs
+from rnnjax.rewrite.jaxprs import Jaxpr, Var
 
 # Elementwise functions, and what only moves or adds up values.
 CHEAP = frozenset(
-    "abs add add_any and atan2 broadcast_in_dim ceil clamp concatenate convert_element_type copy cos div eq erf exp "
-    "exp2 expand_dims expm1 floor ge gt imag integer_pow iota is_finite le log log1p logistic lt max min mul ne neg not "
-    "one_minus_square or pad pow real reduce_and reduce_max reduce_min reduce_or reduce_sum rem reshape rev round rsqrt "
-    "select_n sign sin slice split sqrt square squeeze stop_gradient sub tan tanh transpose xor zeros_like".split()
+    """
+    abs add add_any and atan2 broadcast_in_dim ceil clamp concatenate convert_element_type copy cos div eq erf exp
+    exp2 expm1 floor ge gt imag integer_pow iota is_finite le log log1p logistic lt max min mul ne neg not
+    one_minus_square or pad pow real reduce_and reduce_max reduce_min reduce_or reduce_sum rem reshape rev round
+    rsqrt select_n sign sin slice split sqrt square squeeze sub tan tanh transpose xor
+    """.split()  # noqa: SIM905
 )
 _UNBOUNDED = float("inf")
 
 
-def cheapest_to_keep(
-    jaxpr: core.Jaxpr, free: set[core.Var], kept: Iterable[core.Var], wanted: Iterable[core.Var]
-) -> list[core.Var]:
+def cheapest_to_keep(jaxpr: Jaxpr, free: set[Var], kept: Iterable[Var], wanted: Iterable[Var]) -> list[Var]:
     """The vars to keep so that `wanted` can be computed from them, `kept` and `free` by cheap equations.
 
     `free` are there anyway; `kept` are kept in any case, and not named again.
@@ -70,7 +70,7 @@ def cheapest_to_keep(
     ]
 
 
-def _follow_from(jaxpr: core.Jaxpr, start: set[core.Var]) -> set[core.Var]:
+def _follow_from(jaxpr: Jaxpr, start: set[Var]) -> set[Var]:
     """Everything that cheap equations make of some vars alone."""
     known = set(start)
     for eqn in jaxpr.eqns:
@@ -82,17 +82,18 @@ def _follow_from(jaxpr: core.Jaxpr, start: set[core.Var]) -> set[core.Var]:
 def _fill(capacity: dict) -> None:
     """Augments the flow from source to sink until there is no way left; capacity becomes the residual one."""
     while True:
-        came_from = {"source": None}
-        queue = deque(["source"])
+        came_from: dict[Any, Any] = {"source": None}
+        queue: deque[Any] = deque(["source"])
         while queue and "sink" not in came_from:
-            node = queue.popleft()
+            node: Any = queue.popleft()
             for other, amount in capacity.get(node, {}).items():
                 if amount > 0 and other not in came_from:
                     came_from[other] = node
                     queue.append(other)
         if "sink" not in came_from:
             return
-        path, node = [], "sink"
+        path: list[tuple[Any, Any]] = []
+        node = "sink"
         while came_from[node] is not None:
             path.append((came_from[node], node))
             node = came_from[node]

@@ -21,7 +21,7 @@ from jax import lax
 from jax.extend import core
 
 from rnnjax.rewrite import jaxprs
-from rnnjax.rewrite.jaxprs import CARRY, INVARIANT
+from rnnjax.rewrite.jaxprs import CARRY, INVARIANT, Eqn, Jaxpr, Var
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 SUMS = ("add", "add_any")
@@ -45,11 +45,11 @@ def _(value, **params):
 class Group(NamedTuple):
     """One sum of products and other addends, that takes one tap."""
 
-    products: list[core.JaxprEqn]  # of level CARRY
-    addends: dict[core.Var, core.JaxprEqn | None]  # routed values of a lower level -> the sum that reads them
+    products: list[Eqn]  # of level CARRY
+    addends: dict[Var, Eqn | None]  # routed values of a lower level -> the sum that reads them
 
 
-def weight_position(eqn: core.JaxprEqn, level: dict[core.Var, int]) -> int | None:
+def weight_position(eqn: Eqn, level: dict[Var, int]) -> int | None:
     """Which operand of a product is the weight, None if it is no product of a varying value with a weight."""
     if eqn.primitive.name not in PRODUCTS or not jaxprs.is_float(eqn.outvars[0]):
         return None
@@ -60,7 +60,7 @@ def weight_position(eqn: core.JaxprEqn, level: dict[core.Var, int]) -> int | Non
     return position if jaxprs.is_var(eqn.invars[position]) else None
 
 
-def groups(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]) -> list[Group]:
+def groups(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> list[Group]:
     """Every product that stays in the loop, in the group of the sum that it is part of."""
     uses = jaxprs.uses(jaxpr)
     products = {
@@ -68,7 +68,7 @@ def groups(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]
         for eqn in jaxpr.eqns
         if weight_position(eqn, level) is not None and eqn.outvars[0] not in hoisted
     }
-    grouped: set[core.Var] = set()
+    grouped: set[Var] = set()
     found = []
     # Products of the carry come first: those of the inputs join their sums.
     for var, eqn in sorted(products.items(), key=lambda item: -level[item[0]]):
@@ -99,7 +99,7 @@ def groups(jaxpr: core.Jaxpr, level: dict[core.Var, int], hoisted: set[core.Var]
     return found
 
 
-def mark(jaxpr: core.Jaxpr, found: Sequence[Group], level: dict[core.Var, int]) -> core.Jaxpr:
+def mark(jaxpr: Jaxpr, found: Sequence[Group], level: dict[Var, int]) -> Jaxpr:
     """The jaxpr with the markers of the groups; `tap` is the number of a group, `takes_tap` true once in each."""
     product_of = {
         id(eqn): (number, eqn is group.products[0]) for number, group in enumerate(found) for eqn in group.products
@@ -125,9 +125,7 @@ def mark(jaxpr: core.Jaxpr, found: Sequence[Group], level: dict[core.Var, int]) 
                     takes_tap=takes_tap,
                 )
                 continue
-            replaced = {
-                var: env[var] for var in jaxprs.variables(eqn.invars) if (id(eqn), var) in routed_in
-            }
+            replaced = {var: env[var] for var in jaxprs.variables(eqn.invars) if (id(eqn), var) in routed_in}
             for var, value in replaced.items():
                 tap, takes_tap = routed_in[id(eqn), var]
                 env[var] = routed_p.bind(value, tap=tap, takes_tap=takes_tap)
@@ -142,7 +140,7 @@ def mark(jaxpr: core.Jaxpr, found: Sequence[Group], level: dict[core.Var, int]) 
     return jax.make_jaxpr(function)(*jaxprs.avals(jaxpr.invars)).jaxpr
 
 
-def without_markers(eqn: core.JaxprEqn, values: Sequence[Any]) -> Sequence[Any] | None:
+def without_markers(eqn: Eqn, values: Sequence[Any]) -> Sequence[Any] | None:
     """The hook that evaluates what the markers stand for."""
     if eqn.primitive is product_p:
         original = eqn.params["eqn"]
@@ -162,7 +160,7 @@ def _(primals, tangents):
     return primals[0], tangents[0] + tangents[1]
 
 
-def is_matrix_product(eqn: core.JaxprEqn, position: int) -> bool:
+def is_matrix_product(eqn: Eqn, position: int) -> bool:
     """Whether a product is that of rows with a matrix: one axis contracted, no batch axes, a weight of two axes."""
     if eqn.primitive.name != "dot_general":
         return False
@@ -170,7 +168,7 @@ def is_matrix_product(eqn: core.JaxprEqn, position: int) -> bool:
     return not batch[0] and len(contracting[0]) == 1 and eqn.invars[position].aval.ndim == 2
 
 
-def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -> Any:
+def linear_product(eqn: Eqn, values: Sequence[Any], transposed: Any) -> Any:
     """A marked product as a function of its varying operand, whose tangent reads the transposed weight if there is one.
 
     The transpose of `dot(dz, w_t)`, contracting over the second axis of w_t, is a product with w_t as it lies in
@@ -202,13 +200,13 @@ def linear_product(eqn: core.JaxprEqn, values: Sequence[Any], transposed: Any) -
     return product(values[1 - position], values[position], transposed)
 
 
-def bind_product(eqn: core.JaxprEqn, position: int, lhs: Any, weight: Any) -> Any:
+def bind_product(eqn: Eqn, position: int, lhs: Any, weight: Any) -> Any:
     """The product of an equation with other operands."""
     operands = (lhs, weight) if position == 1 else (weight, lhs)
     return eqn.primitive.bind(*operands, **eqn.params)
 
 
-def product_of_all_steps(eqn: core.JaxprEqn, position: int, lhs: Any, weight: Any) -> Any:
+def product_of_all_steps(eqn: Eqn, position: int, lhs: Any, weight: Any) -> Any:
     """A product with a weight for all steps of lhs `[T, ...]` at once, `[T, ...]`."""
     if not is_matrix_product(eqn, position):
         return jax.vmap(lambda lhs: bind_product(eqn, position, lhs, weight))(lhs)
