@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.rewrite import jaxprs
-from rnnjax.rewrite.loop import Program, make_loop, make_program
+from rnnjax.rewrite.loop import make_loop
+from rnnjax.rewrite.program import make_program
 
 
 def scan(
@@ -57,7 +58,7 @@ def scan(
       >>> bool(jnp.allclose(before, after, rtol=1e-5))
       True
     """
-    if not jax.config.jax_disable_jit:
+    if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         run = _rewritten(f, init, xs, length, reverse, unroll)
         if run is not None:
             return run()
@@ -84,10 +85,11 @@ def _rewritten(f, init: Any, xs: Any, length: int | None, reverse: bool, unroll:
     out = returned[0]
     if jaxpr.effects or not isinstance(out, tuple) or len(out) != 2:
         return None
-    if jax.tree.structure(out[0]) != jax.tree.structure(init) or not _alike(jaxpr.outvars, leaves):
+    trees: list[Any] = [jax.tree.structure(tree) for tree in (out[0], init)]
+    if trees[0] != trees[1] or not _alike(jaxpr.outvars, leaves):
         return None
     counts = len(consts), len(leaves), len(x_leaves)
-    program: Program | None = make_program(jaxpr, counts, steps, reverse, unroll)
+    program = make_program(jaxpr, counts, steps, reverse, unroll)
     if program is None:
         return None
 

@@ -19,7 +19,8 @@ ARROWS = {
     "initializers": {"types"},
     "cells": {"types", "cells"},
     "combinators": {"types", "masking"},
-    "scan": set(),
+    "rewrite": {"rewrite"},
+    "scan": {"rewrite"},
     "unroll": {"types", "masking", "scan"},
     "sampling": {"types", "masking", "scan"},
     "losses": {"types", "masking"},
@@ -31,6 +32,7 @@ ARROWS = {
     "windows": set(),
     "testing": {"types", "unroll"},
 }
+REWRITE = ("jaxprs", "taps", "hoisting", "residuals", "program", "gradients", "loop")  # each may import those before
 NUMPY_ONLY = ("text", "windows")
 
 
@@ -60,6 +62,14 @@ def test_imports_point_down(path):
         if name.split(".")[0] == "rnnjax":
             assert name.split(".")[1] in ARROWS[module], f"{path.name} imports {name}"
         assert name.split(".")[0] not in ("experiments", "tests", "matplotlib", "tyro", "torch")
+
+
+@pytest.mark.parametrize("module", REWRITE)
+def test_imports_within_the_rewrite_point_down(module):
+    for node in ast.walk(ast.parse((ROOT / "rnnjax" / "rewrite" / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("rnnjax.rewrite"):
+            names = [a.name for a in node.names] if node.module == "rnnjax.rewrite" else [node.module.split(".")[-1]]
+            assert set(names) <= set(REWRITE[: REWRITE.index(module)])
 
 
 @pytest.mark.parametrize("module", NUMPY_ONLY)

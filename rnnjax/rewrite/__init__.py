@@ -8,5 +8,7 @@ it depends on: INVARIANT < INPUT < CARRY. From there:
     hoisting.py   what leaves the loop: invariant work, and products of the inputs for all steps at once
     taps.py       which products and sums get the gradient of their weights after the loop
     residuals.py  what the forward pass keeps for the backward pass: a minimum cut
-    loop.py       the loop put together again, with its derivative
+    program.py    all of that, one after the other: the rewritten body
+    gradients.py  its derivative
+    loop.py       the loop put together again
 """

@@ -9,7 +9,7 @@ mode, so forward mode and higher derivatives are those of the scans below.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +17,10 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from rnnjax.rewrite import hoisting, jaxprs, residuals, taps
-from rnnjax.rewrite.jaxprs import CARRY, INPUT, Eqn, Jaxpr, Var, is_float
-
-if TYPE_CHECKING:
-    from rnnjax.rewrite.loop import Program
+from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var, is_float
+from rnnjax.rewrite.program import Program
 
 Tangents = Sequence[Any]  # None stands for zero, which is not computed
-
-
-class Addends(NamedTuple):
-    """The values whose tangents enter the loop through a tap."""
-
-    jaxpr: Jaxpr  # (invariants, x) -> the values
-    tap: list[int]  # the tap of each
-    varies: list[bool]  # whether it differs from step to step
 
 
 class _Outside(NamedTuple):
@@ -61,22 +51,7 @@ class _Linearised(NamedTuple):
     point: int  # how many
 
 
-def find_addends(marked: Jaxpr, level: dict[Var, int]) -> Addends:
-    """The routed values of a marked body."""
-    routed = [eqn for eqn in marked.eqns if eqn.primitive is taps.routed_p]
-    values = [eqn.invars[0] for eqn in routed]
-    return Addends(
-        marked.replace(
-            invars=[var for var in marked.invars if level[var] != CARRY],
-            outvars=values,
-            eqns=jaxprs.needed(marked.eqns, values),
-        ),
-        [eqn.params["tap"] for eqn in routed],
-        [jaxprs.level_of(level, atom) == INPUT for atom in values],
-    )
-
-
-def push_forward(program: "Program", primals: tuple, tangents: tuple) -> tuple:
+def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
     """The rule of custom_jvp, with symbolic zeros: (carry, ys) and their tangents."""
     invariants, init, xs = primals
     d_invariants, d_init, d_xs = ([_none_if_zero(t) for t in group] for group in tangents)
@@ -184,7 +159,7 @@ def _not_none(values: Iterable[Any]) -> list[Any]:
     return [value for value in values if value is not None]
 
 
-def _outside_the_loop(program: "Program", invariants, xs, d_invariants: Tangents, d_xs: Tangents) -> _Outside:
+def _outside_the_loop(program: Program, invariants, xs, d_invariants: Tangents, d_xs: Tangents) -> _Outside:
     parts = program.parts
     before, d_before = _jvp(
         parts.before, lambda j, v: jaxprs.evaluate(j, v, taps.without_markers), invariants, d_invariants

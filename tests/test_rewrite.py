@@ -1,0 +1,310 @@
+"""What rnnjax.scan does to a body: what leaves the loop, where gradients are summed, and what is kept."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, equations, loop_bodies, normal, random_params, values_and_gradients, weighted_sum
+
+import rnnjax
+from rnnjax.rewrite import hoisting, jaxprs, residuals
+
+T, B, F, H = 11, 2, 3, 5
+
+
+def lstm_body(params):
+    """An LSTM as a user writes it: [B, H] in and out."""
+    w_x, w_h, b = params
+
+    def f(carry, x):
+        h, c = carry
+        i, f, g, o = jnp.split(x @ w_x + h @ w_h + b[None], 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    return f
+
+
+PARAMS = (normal(0, F, 4 * H), normal(1, H, 4 * H), normal(2, 4 * H))
+INIT = (normal(3, B, H), normal(4, B, H))
+XS = normal(5, T, B, F)
+
+
+def run(scan, params, init, xs):
+    return scan(lstm_body(params), init, xs)
+
+
+def gradient_jaxpr(scan, body=run, args=(PARAMS, INIT, XS)):
+    """The jaxpr of the gradients of a scan in all its arguments."""
+
+    def loss(*args):
+        return weighted_sum(body(scan, *args))
+
+    return jax.make_jaxpr(jax.grad(loss, tuple(range(len(args)))))(*args)
+
+
+def products_in(jaxpr):
+    return [e for e in equations(jaxpr) if e.primitive.name == "dot_general"]
+
+
+def carried_shapes(jaxpr):
+    """The shapes of what any scan carries, by scan."""
+    return [
+        [var.aval.shape for var in e.params["jaxpr"].jaxpr.outvars[: e.params["num_carry"]]]
+        for e in equations(jaxpr)
+        if e.primitive.name == "scan"
+    ]
+
+
+# ---- gradients of weights ------------------------------------------------------------------------------------
+
+
+def test_no_loop_sums_up_the_gradient_of_a_weight():
+    plain, rewritten = (carried_shapes(gradient_jaxpr(scan)) for scan in (jax.lax.scan, rnnjax.scan))
+    weights = {PARAMS[0].shape, PARAMS[1].shape, PARAMS[2].shape}
+    assert any(weights & set(shapes) for shapes in plain)  # or the test shows nothing
+    assert not any(weights & set(shapes) for shapes in rewritten)
+
+
+def test_the_backward_loop_holds_one_product():
+    bodies = loop_bodies(gradient_jaxpr(rnnjax.scan))
+    assert [len(products_in(body)) for body in bodies] == [1, 1]  # h @ w_h, and what goes back through it
+
+
+def test_the_backward_product_reads_its_weight_as_it_lies():
+    """dz [B, 4H] times a [4H, H] that was laid out before the loop, contracted over its first axis."""
+    (backward,) = products_in(loop_bodies(gradient_jaxpr(rnnjax.scan))[1])
+    assert backward.invars[1].aval.shape == (4 * H, H)
+    assert backward.params["dimension_numbers"] == (((1,), (0,)), ((), ()))
+
+
+def test_a_sum_of_products_takes_one_tap():
+    """What the backward loop emits is one [B, 4H] a step for z = x w_x + h w_h + b, not one for each addend."""
+    (backward,) = [e for e in equations(gradient_jaxpr(rnnjax.scan)) if e.primitive.name == "scan"][1:]
+    emitted = [var.aval.shape for var in backward.outvars[backward.params["num_carry"] :]]
+    assert emitted == [(T, B, 4 * H)]
+
+
+def test_gradients_that_nobody_asks_for_are_not_computed():
+    def loss(init):
+        return weighted_sum(run(rnnjax.scan, PARAMS, init, XS))
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(INIT)
+    (backward,) = [e for e in equations(jaxpr) if e.primitive.name == "scan"][1:]
+    assert len(backward.outvars) == backward.params["num_carry"] == 2
+
+
+# ---- what leaves the loop ------------------------------------------------------------------------------------
+
+
+def test_products_of_the_inputs_are_computed_for_all_steps_by_gate():
+    jaxpr = jax.make_jaxpr(functools.partial(run, rnnjax.scan))(PARAMS, INIT, XS)
+    (body,) = loop_bodies(jaxpr)
+    assert [e.invars[0].aval.shape for e in products_in(body)] == [(B, H)]
+    outside = [e for e in products_in(jaxpr) if e not in products_in(body)]
+    assert sorted(e.outvars[0].aval.shape for e in outside if e.invars[0].aval.shape != (B, H)) == [(T * B, H)] * 4
+    scanned = [var.aval.shape for var in body.jaxpr.invars if var.aval.shape == (B, H)]
+    assert len(scanned) == 2 + 4  # h and c, and one array a gate
+
+
+def test_invariant_work_is_done_once():
+    def body(scan, w, c, xs):
+        def f(c, x):
+            joined = jnp.concatenate([w, jnp.tanh(w)], axis=1).T[:H] @ jnp.eye(H)
+            return jnp.tanh(c @ joined + x), None
+
+        return scan(f, c, xs)
+
+    args = (normal(0, H, H), normal(1, B, H), normal(2, T, B, H))
+    jaxpr = jax.make_jaxpr(functools.partial(body, rnnjax.scan))(*args)
+    (inside,) = loop_bodies(jaxpr)
+    names = [e.primitive.name for e in equations(inside)]
+    assert [name for name in names if name != "stop_gradient"] == ["dot_general", "add", "tanh"]
+
+
+def test_elementwise_functions_of_the_inputs_stay_in_the_loop():
+    def body(scan, w, c, xs):
+        return scan(lambda c, x: (jnp.tanh(c @ w + jnp.sin(x)), None), c, xs)
+
+    args = (normal(0, H, H), normal(1, B, H), normal(2, T, B, H))
+    (inside,) = loop_bodies(jax.make_jaxpr(functools.partial(body, rnnjax.scan))(*args))
+    assert "sin" in [e.primitive.name for e in equations(inside)]
+
+
+def test_broadcasts_of_parameters_stay_in_the_loop():
+    def body(scan, w, b, c, xs):
+        return scan(lambda c, x: (jnp.tanh(c @ w + jnp.broadcast_to(b, c.shape)), x), c, xs)
+
+    args = (normal(0, H, H), normal(1, H), normal(2, B, H), normal(3, T, B))
+    (inside,) = loop_bodies(jax.make_jaxpr(functools.partial(body, rnnjax.scan))(*args))
+    assert "broadcast_in_dim" in [e.primitive.name for e in equations(inside)]
+
+
+def product(rows, columns, terms):
+    """The equation of a product of so many rows, columns and terms."""
+    args = jax.ShapeDtypeStruct((rows, terms), jnp.float32), jax.ShapeDtypeStruct((terms, columns), jnp.float32)
+    return jax.make_jaxpr(jnp.dot)(*args).jaxpr.eqns[0]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere products of the inputs always leave the loop")
+def test_which_products_of_the_inputs_leave_the_loop_on_a_cpu():
+    assert hoisting.pays(product(1, 2048, 512), 128)  # bound by reading the weight
+    assert hoisting.pays(product(32, 512, 128), 128)  # on one core in the loop
+    assert not hoisting.pays(product(32, 1024, 256), 128)  # on both in the loop
+    assert not hoisting.pays(product(128, 256, 64), 1000)  # too large to store
+
+
+def test_a_body_without_products_is_left_to_lax():
+    jaxpr = jax.make_jaxpr(lambda c, xs: rnnjax.scan(lambda c, x: (c + x, c * x), c, xs))(
+        0.5 * jnp.ones(3), XS[..., 0, :]
+    )
+    assert [e.primitive.name for e in jaxpr.jaxpr.eqns if e.primitive.name != "mul"][-1] == "scan"
+    assert "custom_jvp_call" not in [e.primitive.name for e in jaxpr.jaxpr.eqns]
+
+
+def test_a_body_with_effects_is_left_to_lax():
+    def f(c, x):
+        jax.debug.print("{}", c.sum())
+        return jnp.tanh(c @ PARAMS[1][:, :H] + x @ PARAMS[0][:, :H]), None
+
+    jaxpr = jax.make_jaxpr(lambda c, xs: rnnjax.scan(f, c, xs))(INIT[0], XS)
+    assert "custom_jvp_call" not in [e.primitive.name for e in jaxpr.jaxpr.eqns]
+
+
+def test_disable_jit_runs_python_step_by_step():
+    """A debugger sees arrays, as under lax.scan."""
+    seen = []
+
+    def f(c, x):
+        seen.append(not isinstance(c, jax.core.Tracer))
+        return jnp.tanh(c @ PARAMS[1][:, :H]), None
+
+    with jax.disable_jit():
+        rnnjax.scan(f, INIT[0], XS)
+    assert seen[-1]
+
+
+# ---- what is kept --------------------------------------------------------------------------------------------
+
+
+def kept_by(function, n_free, *args):
+    """Names of the primitives that make what is kept to compute the outputs of a function; `in` for an input."""
+    jaxpr, _ = jaxprs.trace(function, *args)
+    kept = residuals.cheapest_to_keep(jaxpr, set(jaxpr.invars[:n_free]), (), jaxprs.variables(jaxpr.outvars))
+    made_by = {var: eqn.primitive.name for eqn in jaxpr.eqns for var in eqn.outvars}
+    return sorted(made_by.get(var, "in") for var in kept)
+
+
+def test_one_value_is_kept_for_many_that_follow_from_it():
+    a, w = normal(0, B, H), normal(1, H, H)
+
+    def many(w, a):
+        h = jnp.tanh(a @ w)
+        return jnp.sin(h), jnp.cos(h), jnp.exp(h)
+
+    assert kept_by(many, 1, w, a) == ["tanh"]  # after what all have in common
+
+
+def test_the_smaller_side_is_kept():
+    a, w = normal(0, B, H), normal(1, H, H)
+    assert kept_by(lambda w, a: jnp.tanh(a @ w).sum(1) ** 2, 1, w, a) == ["integer_pow"]
+    assert kept_by(lambda w, a: jnp.broadcast_to(a[:, :1], (B, H)) * 2, 1, w, a) == ["slice"]
+
+
+def test_products_are_not_done_again():
+    a, w = normal(0, B, 1), normal(1, 1, H)
+    assert kept_by(lambda w, a: a @ w, 1, w, a) == ["dot_general"]  # although a is smaller
+
+
+def test_nothing_is_kept_for_what_follows_from_the_inputs():
+    a, w = normal(0, B, H), normal(1, H, H)
+    assert kept_by(lambda w, x, a: jnp.tanh(x) + 1, 2, w, a, a) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "floats"),
+    [
+        # per hidden unit and step: gates i, f, g, o; c; h
+        (rnnjax.lstm(F, H), 6),
+        # r, u, n; h W_n; h
+        (rnnjax.gru(F, H), 5),
+        # the new h; the old one
+        (rnnjax.rnn(F, H), 2),
+    ],
+    ids=["lstm", "gru", "rnn"],
+)
+def test_a_step_keeps_the_gates_and_the_carry(cell, floats):
+    params = random_params(cell)
+
+    def loss(params, xs):
+        def step(carry, x):
+            return cell.apply(params, carry, x)
+
+        return weighted_sum(rnnjax.scan(step, cell.initial_carry((B,)), xs)[0])  # only the carry, no ys
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(params, XS)
+    forward, _ = (e for e in equations(jaxpr) if e.primitive.name == "scan")
+    kept = [var.aval for var in forward.outvars[forward.params["num_carry"] :]]
+    ys = 1 if any(True for _ in kept) else 0  # lax.scan keeps the unused y until it is compiled
+    assert sum(aval.size for aval in kept) <= (floats + ys) * T * B * H
+
+
+# ---- other people's loops ------------------------------------------------------------------------------------
+
+
+def test_a_flax_cell_scanned_by_hand():
+    nn = pytest.importorskip("flax.linen")
+    cell = nn.LSTMCell(H)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        carry = cell.initialize_carry(jax.random.key(0), (B, F))
+        params = cell.init(jax.random.key(1), carry, XS[0])
+
+        def unrolled(scan, params, xs):
+            return scan(lambda carry, x: cell.apply(params, carry, x), carry, xs)
+
+        got, expected = (
+            values_and_gradients(functools.partial(unrolled, scan), params, XS) for scan in (rnnjax.scan, jax.lax.scan)
+        )
+        assert_close(got, expected)
+        shapes = carried_shapes(gradient_jaxpr(rnnjax.scan, unrolled, (params, XS)))
+    assert not [shape for loop in shapes for shape in loop if shape == (H, H)]
+
+
+@pytest.mark.oracle
+def test_a_haiku_core_scanned_by_hand():
+    hk = pytest.importorskip("haiku")
+    core = hk.without_apply_rng(hk.transform(lambda x, state: hk.LSTM(H)(x, state)))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        state = hk.LSTMState(*INIT)
+        params = core.init(jax.random.key(1), XS[0], state)
+
+        def unrolled(scan, params, xs):
+            def step(state, x):
+                y, state = core.apply(params, x, state)
+                return state, y
+
+            return scan(step, state, xs)
+
+        got, expected = (
+            values_and_gradients(functools.partial(unrolled, scan), params, XS) for scan in (rnnjax.scan, jax.lax.scan)
+        )
+        assert_close(got, expected)
+        shapes = carried_shapes(gradient_jaxpr(rnnjax.scan, unrolled, (params, XS)))
+    assert not [shape for loop in shapes for shape in loop if shape == (F + H, 4 * H)]
+
+
+# ---- compiled as users compile -------------------------------------------------------------------------------
+
+
+def test_optimised_programs_agree_in_single_precision():
+    """The other tests of scan compile without most optimisations; these sizes run on both cores."""
+    params = tuple(0.1 * normal(i, *shape) for i, shape in enumerate([(67, 4 * 97), (97, 4 * 97), (4 * 97,)]))
+    init, xs = (jnp.zeros((13, 97)), jnp.zeros((13, 97))), normal(5, 31, 13, 67)
+    got, expected = (
+        values_and_gradients(functools.partial(run, scan), params, init, xs) for scan in (rnnjax.scan, jax.lax.scan)
+    )
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * float(abs(b).max()))
