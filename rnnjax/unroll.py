@@ -76,7 +76,7 @@ def unroll(
       time_major: False for xs, ys, mask and resets with batch first.
       remat: what the backward pass recomputes, to save memory: None nothing; "step" what lies within a step,
         keeping the carries; an int n all of each block of n steps, keeping a carry a block; "sqrt" the same with
-        n near the root of T.
+        n near the root of T. A block length that divides T saves a copy of the inputs.
       chunk: run in blocks of so many steps, which bounds the memory of what is computed for all steps at once.
       method: "auto" or "scan": the engine of the loop; both are the scan today.
 
@@ -102,7 +102,7 @@ def unroll(
     run = _check_call("unroll", cell, xs, carry, lengths, mask, resets, time_major)
     loop = _scan_steps(cell, params, run, reverse, per_step=remat == "step")
     if isinstance(remat, int) or remat == "sqrt":
-        size = max(1, math.isqrt(run.length)) if remat == "sqrt" else _positive("unroll", "remat", remat)
+        size = _root_block(run.length) if remat == "sqrt" else _positive("unroll", "remat", remat)
         loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
     elif remat not in (None, "step"):
         raise ValueError(f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}.")
@@ -441,6 +441,13 @@ def _in_blocks(loop, size: int, reverse: bool, wrap: Callable = lambda loop: loo
         return carry, ys
 
     return blocked
+
+
+def _root_block(length: int) -> int:
+    """A block length near the root of T, one that divides T if there is one: a rest costs a copy of the inputs."""
+    root = max(1, math.isqrt(length))
+    near = sorted(range(root // 2 + 1, 2 * root + 1), key=lambda size: abs(math.log(size / root)))
+    return next((size for size in near if length % size == 0), root)
 
 
 def _swap_time(tree: Any) -> Any:

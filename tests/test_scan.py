@@ -10,6 +10,7 @@ from helpers import assert_close, normal, values_and_gradients, weighted_sum
 from hypothesis import strategies as st
 
 import rnnjax
+from rnnjax.rewrite import hoisting
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -268,6 +269,14 @@ def products_of_inputs_only(w):
     return f
 
 
+def products_of_products_of_inputs(w):
+    def f(c, x):
+        deep = jnp.tanh(x @ w.v) @ w.w[:, : N - 1]
+        return jnp.tanh(c @ w.w + x @ w.v), (deep @ w.b[1:], jnp.split(c[:-1] @ w.w[1:] + deep @ w.v[1:], [2]))
+
+    return f
+
+
 def looked_up_rows(w):
     def f(c, x):
         row = w.v[(10 * x[0]).astype(jnp.int32) % N]
@@ -377,6 +386,7 @@ BODIES = [
     biases_of_one_row,
     one_sum_read_twice,
     products_of_inputs_only,
+    products_of_products_of_inputs,
     looked_up_rows,
     weights_on_the_left,
     convolutions,
@@ -393,14 +403,49 @@ BODIES = [
 ]
 
 
+# Which products of the inputs leave the loop depends on the device and the sizes; right is any choice.
+HOISTED = {
+    "as_pays": hoisting.pays,
+    "none": lambda eqn, length: False,
+    "narrow": lambda eqn, length: eqn.outvars[0].aval.shape == (N - 1,),
+    "wide": lambda eqn, length: eqn.outvars[0].aval.shape != (N - 1,),
+}
+
+
+@pytest.mark.parametrize("hoisted", HOISTED)
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
-def test_body_has_the_values_and_gradients_of_lax_scan(body):
+def test_body_has_the_values_and_gradients_of_lax_scan(body, hoisted, monkeypatch):
+    monkeypatch.setattr(hoisting, "pays", HOISTED[hoisted])
     with jax.enable_x64(True):
         weights, init, xs = random_arguments()
         args = (weights, init.a, xs["now"])
         got, expected = (values_and_gradients(runner(scan, body, True), *args) for scan in (rnnjax.scan, jax.lax.scan))
         assert_close(got, expected, **TIGHT)
         assert any(abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(got[1]))
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_body_has_the_other_derivatives_of_lax_scan(body):
+    """Forward mode, each row of a batch, and the second derivative along a direction."""
+    with jax.enable_x64(True):
+        weights, init, xs = random_arguments()
+        point = (weights, init.a, xs["now"])
+        direction = jax.tree.map(lambda leaf: jnp.cos(leaf + 1), point)
+        rows = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf]), point)
+
+        def derivatives(scan):
+            def loss(*args):
+                return weighted_sum(runner(scan, body, False)(*args))
+
+            forward = jax.jvp(runner(scan, body, False), point, direction)[1] if body is not a_custom_vjp_inside else ()
+            floats = [leaf for leaf in jax.tree.leaves(forward) if leaf.dtype != jax.dtypes.float0]
+            gradient = jax.grad(loss, (0, 1, 2))
+            if body in (a_custom_vjp_inside, a_callback_inside):
+                return floats, jax.vmap(gradient)(*rows), ()
+            return floats, jax.vmap(gradient)(*rows), jax.jvp(gradient, point, direction)[1]
+
+        got, expected = (jax.jit(lambda s=s: derivatives(s))() for s in (rnnjax.scan, jax.lax.scan))
+        assert_close(got, expected, **TIGHT)
 
 
 # ---- options and edges ---------------------------------------------------------------------------------------

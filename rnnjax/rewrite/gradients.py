@@ -8,12 +8,11 @@ transposed taps are the gradients of the weights, one product each after it. Not
 mode, so forward mode and higher derivatives are those of the scans below.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from rnnjax.rewrite import hoisting, jaxprs, residuals, taps
@@ -213,15 +212,18 @@ def _jvp(
     return outs, [next(d_live) if is_live else None for is_live in live]
 
 
-def _reached(jaxpr: Jaxpr, live: set[Var], live_taps: Iterable[int] = ()) -> set[Var]:
-    """The float vars whose tangents depend on those of live vars and taps."""
+def _reached(jaxpr: Jaxpr, live: set[Var], live_taps: Collection[int] | None = None) -> set[Var]:
+    """The float vars whose tangents depend on those of live vars, and of live taps in the loop; None outside it."""
     live = set(live)
     for eqn in jaxpr.eqns:
-        if eqn.primitive in (taps.product_p, taps.routed_p):
-            through = eqn.primitive is taps.product_p and eqn.invars[1 - eqn.params["weight"]] in live
-            if through or (eqn.params["takes_tap"] and eqn.params["tap"] in live_taps):
-                live.update(eqn.outvars)
-        elif any(var in live for var in jaxprs.variables(eqn.invars)):
+        through = any(var in live for var in jaxprs.variables(eqn.invars))
+        if eqn.primitive is taps.product_p:
+            through = eqn.invars[1 - eqn.params["weight"]] in live
+        if eqn.primitive is taps.routed_p:
+            through = through and eqn.params["takes_tap"] and live_taps is None
+        if live_taps is not None and eqn.params.get("takes_tap", False):
+            through = through or eqn.params["tap"] in live_taps
+        if through:
             live.update(var for var in eqn.outvars if is_float(var))
     return live
 
@@ -275,7 +277,7 @@ def _linearise(body: _Body, live: _Live, outside: _Outside, init, turned: Sequen
                 if eqn.primitive is taps.product_p:
                     value = taps.linear_product(eqn, operands, turned_of[id(eqn)])
                 elif eqn.primitive is taps.routed_p:
-                    value = lax.stop_gradient(operands[0])
+                    value = taps.cut(operands[0])
                 else:
                     return None
                 takes_tap = eqn.params["takes_tap"] and eqn.params["tap"] in tap_of
@@ -296,4 +298,4 @@ def _linearise(body: _Body, live: _Live, outside: _Outside, init, turned: Sequen
     examples = [jax.tree.map(jax.typeof, leaves) for leaves in (outside.fixed, list(turned), list(init))]
     now = jaxprs.avals(var for var in body.jaxpr.invars if var in body.scanned)
     jaxpr, consts = jaxprs.trace(step, *examples, now)
-    return _Linearised(jaxpr, consts, linear["push"], linear["point"])
+    return _Linearised(taps.unmarked(jaxpr), consts, linear["push"], linear["point"])

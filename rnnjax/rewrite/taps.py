@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend import core
 
 from rnnjax.rewrite import jaxprs
@@ -145,7 +144,26 @@ def without_markers(eqn: Eqn, values: Sequence[Any]) -> Sequence[Any] | None:
     if eqn.primitive is product_p:
         original = eqn.params["eqn"]
         return [original.primitive.bind(*values, **original.params)]
-    return [lax.stop_gradient(values[0])] if eqn.primitive is routed_p else None
+    if eqn.primitive is routed_p:
+        return list(values)
+    if eqn.primitive.name == "custom_jvp_call":  # of `linear_product` or `cut`, where there was no tangent
+        inner = eqn.params["call_jaxpr"]
+        if [inner_eqn.primitive for inner_eqn in inner.eqns] in ([product_p], [routed_p]):
+            return jaxprs.evaluate(jaxprs.as_function_of_consts(inner), [*inner.consts, *values], without_markers)
+    return None
+
+
+def unmarked(jaxpr: Jaxpr) -> Jaxpr:
+    """A jaxpr with what the markers stand for in their place."""
+
+    def function(*inputs):
+        return jaxprs.evaluate(jaxpr, inputs, without_markers)
+
+    return jax.make_jaxpr(function)(*jaxprs.avals(jaxpr.invars)).jaxpr
+
+
+# The next three give values their tangents while a body is linearised. What they leave in the jaxpr of the values are
+# markers or nothing, so that a second derivative sees the plain body.
 
 
 @jax.custom_jvp
@@ -158,6 +176,17 @@ def take_tap(value, tap):
 @take_tap.defjvp
 def _(primals, tangents):
     return primals[0], tangents[0] + tangents[1]
+
+
+@jax.custom_jvp
+def cut(value):
+    """value, without a tangent."""
+    return routed_p.bind(value)
+
+
+@cut.defjvp
+def _(primals, tangents):
+    return routed_p.bind(*primals), jnp.zeros_like(tangents[0])
 
 
 def is_matrix_product(eqn: Eqn, position: int) -> bool:
@@ -187,15 +216,19 @@ def linear_product(eqn: Eqn, values: Sequence[Any], transposed: Any) -> Any:
         operands = (lhs, weight) if position == 1 else (weight, lhs)
         return original.primitive.bind(*operands, **params)
 
+    def marked(lhs, weight):
+        operands = (lhs, weight) if position == 1 else (weight, lhs)
+        return product_p.bind(*operands, **eqn.params)
+
     @jax.custom_jvp
     def product(lhs, weight, transposed):
         del transposed
-        return bind(lhs, weight, original.params)
+        return marked(lhs, weight)
 
     @product.defjvp
     def _(primals, tangents):
         _, weight, transposed = primals
-        return product(*primals), bind(tangents[0], weight if transposed is None else transposed, params)
+        return marked(primals[0], weight), bind(tangents[0], weight if transposed is None else transposed, params)
 
     return product(values[1 - position], values[position], transposed)
 
