@@ -6,6 +6,7 @@ loop, where nothing has to be stored. Slices of a sum of such a product, as the 
 sums of slices, so that each gate has an array of its own and the loop slices nothing.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from rnnjax.rewrite.jaxprs import INPUT, INVARIANT, Eqn, Jaxpr, Var
 SLICES = ("split", "slice")
 VIEWS = (*SLICES, "reshape", "squeeze", "transpose", "rnnjax_routed", "copy", "convert_element_type")
 
+ELEMENTWISE = (*taps.SUMS, "sub", "mul", "div", "neg", "max", "min", "logistic", "tanh", "exp", "erf", "square")
+
 COSTLY = (*taps.PRODUCTS, "random_bits", "threefry2x32", "sort", "scan", "while", "cond")  # to compute at each step
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
@@ -30,12 +33,23 @@ CPU_LARGE_RESULT = 32 * 2**20  # bytes for all steps
 
 def hoisted_products(jaxpr: Jaxpr, level: dict[Var, int], length: int) -> set[Var]:
     """The outputs of products and look-ups of the inputs that leave the loop."""
+    uses = jaxprs.uses(jaxpr)
+
+    def goes_on(var: Var) -> bool:
+        """Whether the loop can read a product bit by bit: elementwise, by slices, or not at all."""
+        readers = [eqn for eqn in uses.get(var, []) if eqn is not None and level[eqn.outvars[0]] == INPUT]
+        return all(
+            eqn.primitive.name in (*taps.PRODUCTS, "gather")
+            or (eqn.primitive.name in (*ELEMENTWISE, *VIEWS) and all(map(goes_on, eqn.outvars)))
+            for eqn in readers
+        )
+
     return {
         eqn.outvars[0]
         for eqn in jaxpr.eqns
         if level[eqn.outvars[0]] == INPUT
         and (
-            (taps.weight_position(eqn, level) is not None and pays(eqn, length))
+            (taps.weight_position(eqn, level) is not None and pays(eqn, length) and goes_on(eqn.outvars[0]))
             or (eqn.primitive.name == "gather" and jaxprs.level_of(level, eqn.invars[0]) == INVARIANT)
         )
     }
@@ -53,66 +67,86 @@ def pays(eqn: Eqn, length: int) -> bool:
     return small and length * jaxprs.size(eqn.outvars[0]) <= CPU_LARGE_RESULT
 
 
-def slice_addends(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> Jaxpr:
-    """The jaxpr in which slices of sums that hold a hoisted product are sums of slices."""
-    made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+def slice_early(jaxpr: Jaxpr, of_inputs: Sequence[int], length: int) -> Jaxpr:
+    """The jaxpr in which slices of what is made of a hoisted product are made of slices of the product."""
+    while True:
+        level = jaxprs.levels(jaxpr, of_inputs)
+        sliced, moved = _slices_moved_up(jaxpr, level, hoisted_products(jaxpr, level, length))
+        if not moved:
+            return jaxpr
+        jaxpr = sliced
 
-    def holds_hoisted(atom: Any) -> bool:
-        if not jaxprs.is_var(atom) or atom not in made_by:
-            return False
-        eqn = made_by[atom]
-        if atom in hoisted:
-            return True
-        follow = eqn.primitive.name in taps.SUMS or eqn.primitive is taps.routed_p
-        return follow and any(holds_hoisted(operand) for operand in eqn.invars)
+
+def _slices_moved_up(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> tuple[Jaxpr, int]:
+    """The jaxpr with every slice moved up once to the products, and how many were."""
+    made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+    uses = jaxprs.uses(jaxpr)
+    holding: set[Var] = set()  # what is made of a hoisted product elementwise, and read by nothing but slices
+
+    def only_sliced(var: Var) -> bool:
+        return all(eqn is not None and eqn.primitive.name in SLICES for eqn in uses.get(var, ()))
+
+    for eqn in jaxpr.eqns:
+        passes = (
+            eqn.primitive.name in taps.SUMS
+            or (eqn.primitive.name in ELEMENTWISE and only_sliced(eqn.outvars[0]))
+            or (eqn.primitive is taps.routed_p and not eqn.params["takes_tap"])
+        )
+        if eqn.outvars[0] in hoisted or (passes and any(var in holding for var in jaxprs.variables(eqn.invars))):
+            holding.add(eqn.outvars[0])
+
+    moved = 0
 
     def function(*inputs):
         env = dict(zip(jaxpr.invars, inputs, strict=True))
-        memory: dict[Any, list[Any]] = {}
+        done: dict[Any, list[Any]] = {}
 
         def slices_of(value: Any, cut: Eqn, params: dict | None = None) -> list[Any]:
             outs = cut.primitive.bind(value, **(params or cut.params))
             return list(outs) if cut.primitive.multiple_results else [outs]
 
-        def slices(atom: Any, cut: Eqn) -> list[Any]:
+        def slices(var: Var, cut: Eqn) -> list[Any]:
             """What the slicing equation `cut` makes of a value."""
-            key = (atom, cut.primitive.name, str(cut.params)) if jaxprs.is_var(atom) else None
-            if key in memory:
-                return memory[key]
-            eqn = made_by.get(atom) if jaxprs.is_var(atom) else None
-            if eqn is not None and eqn.primitive.name in taps.SUMS and atom not in hoisted and holds_hoisted(atom):
-                a, b = (
-                    slices(operand, cut)
-                    if operand.aval.shape == atom.aval.shape
-                    else slices_of(
-                        lax.broadcast_in_dim(jaxprs.read(env, operand), atom.aval.shape, range(atom.aval.ndim)), cut
-                    )
-                    for operand in eqn.invars
-                )
-                outs = [lax.add(p, q) for p, q in zip(a, b, strict=True)]
-            elif atom in hoisted and (found := _slices_of_weight(eqn, level, cut)):
+            key = (var, cut.primitive.name, str(cut.params))
+            if key not in done:
+                done[key] = slices_of(env[var], cut) if var not in holding else slices_above(var, made_by[var], cut)
+            return done[key]
+
+        def slices_above(var: Var, eqn: Eqn, cut: Eqn) -> list[Any]:
+            nonlocal moved
+            if var in hoisted:
+                found = _slices_of_weight(eqn, level, cut)
+                if found is None:
+                    return slices_of(env[var], cut)
                 position, params = found
-                lhs, weight = (jaxprs.read(env, made_by[atom].invars[i]) for i in (1 - position, position))
-                outs = [taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, params)]
-            elif eqn is not None and eqn.primitive is taps.routed_p and not eqn.params["takes_tap"]:
-                outs = [taps.routed_p.bind(piece, **eqn.params) for piece in slices(eqn.invars[0], cut)]
-            else:
-                outs = slices_of(jaxprs.read(env, atom), cut)
-            if key is not None:
-                memory[key] = outs
-            return outs
+                lhs, weight = (jaxprs.read(env, eqn.invars[i]) for i in (1 - position, position))
+                moved += 1
+                return [taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, params)]
+            moved += 1
+            operands = []
+            for atom in eqn.invars:
+                value = jaxprs.read(env, atom)
+                if jaxprs.is_var(atom) and atom.aval.shape == var.aval.shape:
+                    operands.append(slices(atom, cut))
+                elif atom.aval.shape == ():
+                    operands.append(itertools.repeat(value))
+                else:  # one row for all, say
+                    wide = lax.broadcast_in_dim(value, var.aval.shape, range(var.aval.ndim))
+                    operands.append(slices_of(wide, cut))
+            pieces = zip(*operands, strict=False) if len(operands) > 1 else ((piece,) for piece in operands[0])
+            return [eqn.primitive.bind(*values, **eqn.params) for values in pieces]
 
         def hook(eqn, values):
             del values
-            if eqn.primitive.name in SLICES and jaxprs.is_var(eqn.invars[0]) and eqn.invars[0] not in hoisted:
-                return slices(eqn.invars[0], eqn) if holds_hoisted(eqn.invars[0]) else None
+            if eqn.primitive.name in SLICES and eqn.invars[0] in holding:
+                return slices(eqn.invars[0], eqn)
             return None
 
         jaxprs.run(jaxpr, jaxpr.eqns, env, hook)
         return [jaxprs.read(env, atom) for atom in jaxpr.outvars]
 
     sliced = jax.make_jaxpr(function)(*jaxprs.avals(jaxpr.invars)).jaxpr
-    return jaxprs.without_dead_equations(sliced)
+    return jaxprs.without_dead_equations(sliced), moved
 
 
 def _slices_of_weight(eqn: Eqn, level: dict[Var, int], cut: Eqn) -> tuple[int, dict] | None:

@@ -41,7 +41,7 @@ def make_program(jaxpr: Jaxpr, counts: tuple[int, int, int], length: int, revers
         return None
     marked = taps.mark(jaxpr, groups, level)
     level = jaxprs.levels(marked, of_inputs)
-    sliced = hoisting.slice_addends(marked, level, hoisting.hoisted_products(marked, level, length))
+    sliced = hoisting.slice_early(marked, of_inputs, length)
     return Program(hoisting.take_apart(sliced, of_inputs, length), _addends(marked, level), length, reverse, unroll)
 
 
