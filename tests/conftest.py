@@ -1,5 +1,6 @@
 """Strict flags for every test: nothing is broadcast or promoted that was not asked for."""
 
+import itertools
 import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -24,3 +25,11 @@ def forget_compiled_programs():
     """Compiled programs of one module are not kept while the next one runs."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def forget_now_and_then(count=itertools.count(1)):  # noqa: B008
+    """Nor for more than a hundred tests: each program maps memory, and Linux lets a process do so 65,530 times."""
+    yield
+    if next(count) % 100 == 0:
+        jax.clear_caches()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Patch
 
 from experiments.benchmarks.peers import JAX_PEERS, PEERS
 from experiments.benchmarks.peers.base import VARIANTS
@@ -19,17 +20,18 @@ from experiments.lib.plots import COLOURS, STYLE
 OTHERS = tuple(peer.name for peer in PEERS if peer.name != "rnnjax")
 KINDS = ("masked", "bidirectional", "two_layers", "attention")
 MODES = {"grad": "forward + gradient", "forward": "forward", "train": "train step"}
-TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100)
-LOOKS = {  # colour, marker
-    "rnnjax_layers": ("#888888", "s"),
-    "scan": (COLOURS[6], "D"),
-    "linen": (COLOURS[2], "v"),
-    "nnx": (COLOURS[5], "^"),
-    "haiku": (COLOURS[4], "P"),
-    "equinox": (COLOURS[3], "<"),
-    "keras": ("white", "o"),
-    "torch": (COLOURS[1], "*"),
-    "onnx": (COLOURS[0], "X"),
+TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)  # percent
+LOOKS = {  # colour, hatch
+    "rnnjax": ("black", ""),
+    "rnnjax_layers": ("#888888", ""),
+    "scan": ("#cccccc", ""),
+    "linen": (COLOURS[2], ""),
+    "nnx": (COLOURS[2], "//"),
+    "haiku": (COLOURS[4], ""),
+    "equinox": (COLOURS[3], ""),
+    "keras": (COLOURS[3], "//"),
+    "torch": (COLOURS[1], ""),
+    "onnx": (COLOURS[0], ""),
 }
 MACHINE = ("device", "cpu_count", "cpus_used", "threads", "load_before", "xla_flags", "malloc_keep", "ceiling_gflops")
 
@@ -128,55 +130,56 @@ def notes(measurements: Sequence[dict]) -> list[str]:
     return sorted(lines)
 
 
-def figure(path: Path, measurements: Sequence[dict]) -> None:
-    """Time relative to rnnjax by shape, on a log scale: a panel for each cell and mode, and for the other kinds."""
-    panels = [
-        (cell, lambda m, cell=cell: m["kind"] == "unroll" and m["cell"] == cell) for cell in ("lstm", "gru", "rnn")
-    ]
-    panels.append(("other", lambda m: m["kind"] != "unroll"))
-    panels = [(name, [m for m in measurements if has(m)]) for name, has in panels]
-    panels = [(name, found) for name, found in panels if found]
-    heights = [len({m["row"] for m in found}) + 2 for _, found in panels]
-    values = [value for m in measurements for peer in OTHERS if (value := ratio(m, peer)) is not None]
-    limits = min([*values, 1.0]) / 1.15, max([*values, 1.0]) * 1.15
-    style = {**STYLE, "font.size": 18, "figure.dpi": 100, "lines.markersize": 13, "lines.markeredgecolor": "black"}
+def figure(path: Path, measurements: Sequence[dict], ceiling: float) -> None:
+    """Percentages of the ceiling as bars on a log scale, by shape: a panel for each cell and mode, and other kinds."""
+    panels = []
+    for mode in ("grad", "forward"):
+        for kind in ("lstm", "gru", "rnn", "other"):
+            found = [
+                m
+                for m in measurements
+                if m["mode"] == mode and (m["kind"] != "unroll" if kind == "other" else is_plain(m, kind))
+            ]
+            panels += [(f"{kind}, {MODES[mode]}", sorted(found, key=shape_of))] if found else []
+    width = 0.85 / len(LOOKS)
+    style = {**STYLE, "font.size": 16, "figure.dpi": 100, "axes.grid.axis": "y"}
     with plt.rc_context(style):
-        size = (15, 0.42 * sum(heights) + 2.5)
         canvas, grid = plt.subplots(
-            len(panels), 2, figsize=size, height_ratios=heights, squeeze=False, sharex=True, layout="constrained"
+            len(panels), figsize=(18, 4.2 * len(panels) + 1), squeeze=False, layout="constrained"
         )
-        for line, (name, found) in zip(grid, panels, strict=True):
-            names = list(dict.fromkeys(m["row"] for m in sorted(found, key=lambda m: m["flops"] / m["steps"])))
-            for axes, mode in zip(line, ("grad", "forward"), strict=True):
-                for peer, (colour, marker) in LOOKS.items():
-                    points = [(ratio(m, peer), names.index(m["row"])) for m in found if m["mode"] == mode]
-                    points = [point for point in points if point[0] is not None]
-                    if points:
-                        axes.plot(*zip(*points, strict=True), marker, color=colour, label=peer)
-                axes.axvline(1, color="black", linewidth=2)
-                axes.axvspan(limits[0], 1, color="black", alpha=0.06, linewidth=0)
-                axes.set(title=f"{name}, {MODES[mode]}", xscale="log", xlim=limits, ylim=(-0.7, len(names) - 0.3))
-                axes.set_yticks(range(len(names)), [shape_of(n, name) for n in names] if mode == "grad" else [])
-                axes.xaxis.set_major_locator(plt.FixedLocator(TICKS))
-                axes.xaxis.set_major_formatter(plt.FuncFormatter(lambda x, _: f"{x:g}"))
-                axes.xaxis.set_minor_locator(plt.NullLocator())
-                axes.tick_params(labelbottom=True)
-        for axes in grid[-1]:
-            axes.set_xlabel("time over that of rnnjax (grey: faster than rnnjax)")
-        by_label = {
-            label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        shown = [peer for peer in OTHERS if peer in by_label]
-        canvas.legend([by_label[p] for p in shown], shown, loc="outside upper center", ncols=len(shown), frameon=False)
+        for axes, (title, found) in zip(grid.flat, panels, strict=True):
+            for place, (peer, (colour, hatch)) in enumerate(LOOKS.items()):
+                bars = [(i, m) for i, m in enumerate(found) if peer in m["medians"]]
+                heights = [100e-9 * m["flops"] / m["medians"][peer] / ceiling for _, m in bars]
+                at = [i + (place - (len(LOOKS) - 1) / 2) * width for i, _ in bars]
+                axes.bar(at, heights, width, color=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=peer)
+            axes.axhline(100, color="black", linewidth=1.5)
+            axes.set(title=title, yscale="log", ylabel="% of SGEMM", xlim=(-0.6, len(found) - 0.4))
+            axes.set_xticks(range(len(found)), [label_of(m) for m in found])
+            axes.yaxis.set_major_locator(plt.FixedLocator(TICKS))
+            axes.yaxis.set_major_formatter(plt.FuncFormatter(lambda y, _: f"{y:g}"))
+            axes.yaxis.set_minor_locator(plt.NullLocator())
+        shown = [peer for peer in LOOKS if any(peer in m["medians"] for m in measurements)]
+        patches = [Patch(facecolor=LOOKS[p][0], hatch=LOOKS[p][1], edgecolor="black", label=p) for p in shown]
+        canvas.legend(handles=patches, loc="outside upper center", ncols=len(shown), frameon=False)
         canvas.savefig(path)
         plt.close(canvas)
 
 
-def shape_of(row: str, panel: str) -> str:
-    """A label of the figure: the shape, and for the other kinds what it is."""
-    *kind, batch, hidden, steps = row.split("_")
-    shape = f"B{batch[1:]} H{hidden[1:]} T{steps[1:]}"
-    return shape if panel != "other" else f"{' '.join(kind)} {shape}"
+def is_plain(m: dict, cell: str) -> bool:
+    """Whether a measurement is of a plain row of a cell."""
+    return m["kind"] == "unroll" and m["cell"] == cell
+
+
+def shape_of(m: dict) -> tuple:
+    """What the bars of a panel are sorted by."""
+    return m["kind"], m["cell"], m["batch"], m["hidden"], m["steps"]
+
+
+def label_of(m: dict) -> str:
+    """Shape, and for the other kinds what it is."""
+    shape = f"B={m['batch']}\nH={m['hidden']}\nT={m['steps']}"
+    return shape if m["kind"] == "unroll" else f"{m['kind'].replace('_', ' ')}\n{m['cell']}\n{shape}"
 
 
 def write(folder: Path, result: dict) -> None:
@@ -205,8 +208,8 @@ def write(folder: Path, result: dict) -> None:
     }
     (folder / "table.md").write_text(rows + "\n")
     if measurements:
-        figure(folder / "recurrence.png", measurements)
-    pictures = "![times by shape](recurrence.png)\n\nTimes of rnnjax, and times of the peers over those of rnnjax:\n\n"
+        figure(folder / "recurrence.png", measurements, ceiling)
+    pictures = "![rates by shape](recurrence.png)\n\nTimes of rnnjax, and times of the peers over those of rnnjax:\n\n"
     report.write_report(folder, "Recurrent layers side by side", {"Table": pictures + rows, **sections})
     print(rows)
     for title, text in sections.items():
