@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import jax
 import pytest
 
 import rnnjax
@@ -129,8 +130,19 @@ def test_version_is_in_the_changelog():
     assert f"## {rnnjax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_readme_examples_run():
+def readme_examples():
+    """The README's blocks of Python; those of a peer that users need not install are oracles."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert blocks
-    for block in blocks:
+    return [
+        pytest.param(block, marks=pytest.mark.oracle if "haiku" in block else (), id=f"example_{number}")
+        for number, block in enumerate(blocks, 1)
+    ]
+
+
+@pytest.mark.parametrize("block", readme_examples())
+def test_readme_examples_run(block):
+    if "haiku" in block:
+        pytest.importorskip("haiku")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
         exec(compile(block, "README.md", "exec"), {"__name__": "readme"})

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_close, equations, loop_bodies, normal, random_params, values_and_gradients, weighted_sum
 
 import rnnjax
-from rnnjax.rewrite import hoisting, jaxprs, residuals
+from rnnjax.rewrite import blocks, hoisting, jaxprs, residuals
 
 T, B, F, H = 11, 2, 3, 5
 
@@ -95,6 +95,65 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
     jaxpr = jax.make_jaxpr(jax.grad(loss))(INIT)
     (backward,) = [e for e in equations(jaxpr) if e.primitive.name == "scan"][1:]
     assert len(backward.outvars) == backward.params["num_carry"] == 2
+
+
+# ---- blocks of steps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_blocks_change_nothing(size, reverse, monkeypatch):
+    monkeypatch.setattr(blocks, "size", lambda program, stacked, taps: size)
+    xs = normal(7, 6, B, F)
+
+    def run_in(scan, params, init, xs):
+        return scan(lstm_body(params), init, xs, reverse=reverse)
+
+    def results(scan):
+        return values_and_gradients(functools.partial(run_in, scan), PARAMS, INIT, xs)
+
+    assert_close(results(rnnjax.scan), results(jax.lax.scan), rtol=1e-4, atol=1e-5)
+    point, direction = (PARAMS, INIT, xs), jax.tree.map(jnp.sin, (PARAMS, INIT, xs))
+    forward = [jax.jvp(functools.partial(run_in, s), point, direction)[1] for s in (rnnjax.scan, jax.lax.scan)]
+    assert_close(*forward, rtol=1e-4, atol=1e-5)
+
+
+def stacked_shapes(jaxpr):
+    """The shapes of all that any scan stacks up."""
+    scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
+    return {var.aval.shape for e in scans for var in e.outvars[e.params["num_carry"] :]}
+
+
+def test_in_blocks_no_cotangents_of_all_steps_are_stacked(monkeypatch):
+    gates = (6, B, 4 * H)
+    args = PARAMS, INIT, normal(7, 6, B, F)
+    assert gates in stacked_shapes(gradient_jaxpr(rnnjax.scan, args=args))
+    monkeypatch.setattr(blocks, "size", lambda program, stacked, taps: 2)
+    shapes = stacked_shapes(gradient_jaxpr(rnnjax.scan, args=args))
+    assert (2, B, 4 * H) in shapes and gates not in shapes and (3, *gates[1:]) not in shapes
+
+
+def test_how_many_steps_a_block_has(monkeypatch):
+    """Blocks where all steps at once would not fit into memory that is kept, and blocks do."""
+    seen = []
+    choose = blocks.size
+    monkeypatch.setattr(blocks, "size", lambda *args: seen.append(choose(*args)) or seen[-1])
+
+    def size(steps, batch, hidden):
+        cell = rnnjax.gru(hidden, hidden)
+        params, xs = (
+            jax.eval_shape(cell.init, jax.random.key(0)),
+            jax.ShapeDtypeStruct((steps, batch, hidden), "float32"),
+        )
+        jax.make_jaxpr(jax.grad(lambda params, xs: weighted_sum(rnnjax.unroll(cell, params, xs))))(params, xs)
+        return seen.pop()
+
+    assert size(100, 32, 64) == 100  # small
+    assert size(512, 32, 64) in (32, 64, 128) and size(128, 128, 64) in (8, 16, 32)
+    assert size(509, 32, 64) == 509  # a prime: no blocks of one size
+    assert size(1000, 32, 128) == 1000  # what has to be kept is too large already
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert size(512, 32, 64) == 512
 
 
 # ---- what leaves the loop ------------------------------------------------------------------------------------

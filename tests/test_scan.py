@@ -10,7 +10,7 @@ from helpers import assert_close, normal, values_and_gradients, weighted_sum
 from hypothesis import strategies as st
 
 import rnnjax
-from rnnjax.rewrite import hoisting
+from rnnjax.rewrite import blocks, hoisting
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -404,19 +404,21 @@ BODIES = [
 ]
 
 
-# Which products of the inputs leave the loop depends on the device and the sizes; right is any choice.
-HOISTED = {
-    "as_pays": hoisting.pays,
-    "none": lambda eqn, length: False,
-    "narrow": lambda eqn, length: eqn.outvars[0].aval.shape == (N - 1,),
-    "wide": lambda eqn, length: eqn.outvars[0].aval.shape != (N - 1,),
+# Which products of the inputs leave the loop, and for how many steps at once, depends on the device and the sizes;
+# right is any choice.
+CHOICES = {
+    "as_pays": (hoisting, "pays", hoisting.pays),
+    "none": (hoisting, "pays", lambda eqn, length: False),
+    "narrow": (hoisting, "pays", lambda eqn, length: eqn.outvars[0].aval.shape == (N - 1,)),
+    "wide": (hoisting, "pays", lambda eqn, length: eqn.outvars[0].aval.shape != (N - 1,)),
+    "in_blocks": (blocks, "size", lambda program, stacked, taps: 1),
 }
 
 
-@pytest.mark.parametrize("hoisted", HOISTED)
+@pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
-def test_body_has_the_values_and_gradients_of_lax_scan(body, hoisted, monkeypatch):
-    monkeypatch.setattr(hoisting, "pays", HOISTED[hoisted])
+def test_body_has_the_values_and_gradients_of_lax_scan(body, choice, monkeypatch):
+    monkeypatch.setattr(*CHOICES[choice])
     with jax.enable_x64(True):
         weights, init, xs = random_arguments()
         args = (weights, init.a, xs["now"])

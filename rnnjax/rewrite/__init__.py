@@ -9,6 +9,8 @@ it depends on: INVARIANT < INPUT < CARRY. From there:
     taps.py       which products and sums get the gradient of their weights after the loop
     residuals.py  what the forward pass keeps for the backward pass: a minimum cut
     program.py    all of that, one after the other: the rewritten body
-    gradients.py  its derivative
+    linearise.py  a step and its linearisation
+    blocks.py     how many steps are worked on at once
+    gradients.py  the derivative of the loop
     loop.py       the loop put together again
 """

@@ -123,7 +123,7 @@ def _slices_moved_up(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> 
                 moved += 1
                 return [taps.bind_product(eqn, position, lhs, piece) for piece in slices_of(weight, cut, params)]
             moved += 1
-            operands = []
+            operands: list[Any] = []
             for atom in eqn.invars:
                 value = jaxprs.read(env, atom)
                 if jaxprs.is_var(atom) and atom.aval.shape == var.aval.shape:

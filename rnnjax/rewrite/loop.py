@@ -19,7 +19,7 @@ def make_loop(program: Program):
             outs = jaxprs.evaluate(parts.body, [*invariants, *before, *carry, *inputs], taps.without_markers)
             return outs[: len(carry)], outs[len(carry) :]
 
-        return program.scan(step, init, [*xs, *for_all])
+        return program.scan(step, init, [*xs, *for_all], program.length)
 
     def rule(primals, tangents):
         return gradients.push_forward(program, primals, tangents)

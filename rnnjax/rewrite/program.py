@@ -26,9 +26,9 @@ class Program(NamedTuple):
     reverse: bool
     unroll: int
 
-    def scan(self, step, init: Sequence[Any], xs: Any) -> Any:
+    def scan(self, step, init: Sequence[Any], xs: Any, length: int) -> Any:
         """lax.scan with the options of this loop."""
-        return lax.scan(step, init, xs, length=self.length, reverse=self.reverse, unroll=self.unroll)
+        return lax.scan(step, init, xs, length=length, reverse=self.reverse, unroll=self.unroll)
 
 
 def make_program(jaxpr: Jaxpr, counts: tuple[int, int, int], length: int, reverse: bool, unroll: int) -> Program | None:

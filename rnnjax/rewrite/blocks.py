@@ -1,0 +1,44 @@
+"""Blocks of steps: how many are worked on at once where a function is differentiated.
+
+On CPUs, one buffer holds all that a program needs beside its results. Beyond 32 MiB the C allocator takes it from the
+system anew at every call, and every page of it costs a fault. Of a long loop, what is computed for all steps at once
+is therefore computed for a block of steps at a time, by an outer loop over blocks.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from jax import lax
+
+from rnnjax.rewrite import jaxprs
+from rnnjax.rewrite.jaxprs import Atom, Var
+from rnnjax.rewrite.program import Program
+
+CPU_ANEW = 31 * 2**20  # bytes of a buffer, from which on it is new at every call
+CPU_BLOCK = 6 * 2**20  # bytes of a block
+
+
+def size(program: Program, stacked: Iterable[Atom], taps: Iterable[Var]) -> int:
+    """Steps of a block, given the taps and what is stacked up of all steps in any case: T, or a divisor of it."""
+    weights = sum(map(jaxprs.size, program.parts.before.invars))
+    stacked_a_step = sum(map(jaxprs.size, stacked))
+    block_a_step = stacked_a_step + sum(map(jaxprs.size, [*taps, *program.parts.for_all.outvars]))
+    too_much = program.length * block_a_step > CPU_ANEW
+    would_help = program.length * stacked_a_step + 2 * weights <= CPU_ANEW  # the weights turned, and their gradients
+    if jax.default_backend() != "cpu" or not too_much or not would_help:
+        return program.length
+    wanted = max(1, CPU_BLOCK // block_a_step)
+    near = sorted(range(wanted // 2 + 1, 2 * wanted + 1), key=lambda steps: abs(math.log(steps / wanted)))
+    return next((steps for steps in near if program.length % steps == 0), program.length)
+
+
+def scan(program: Program, block: Callable, init: Any, xs: Any, size: int, checkpoint: bool = False) -> tuple[Any, Any]:
+    """`block(carry, xs [size, ...]) -> (carry, ys [size, ...])` over all blocks of xs `[T, ...]`."""
+    if size == program.length:
+        return block(init, xs)
+    block = jax.checkpoint(block, prevent_cse=False) if checkpoint else block
+    split = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), xs)
+    carry, ys = lax.scan(block, init, split, length=program.length // size, reverse=program.reverse)
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), ys)
