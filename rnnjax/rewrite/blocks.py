@@ -34,11 +34,18 @@ def size(program: Program, stacked: Iterable[Atom], taps: Iterable[Var]) -> int:
     return next((steps for steps in near if program.length % steps == 0), program.length)
 
 
-def scan(program: Program, block: Callable, init: Any, xs: Any, size: int, checkpoint: bool = False) -> tuple[Any, Any]:
-    """`block(carry, xs [size, ...]) -> (carry, ys [size, ...])` over all blocks of xs `[T, ...]`."""
+def split(program: Program, tree: Any, size: int) -> Any:
+    """[T, ...] -> [T / size, size, ...] for every leaf; nothing to do if there is one block."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), tree) if size < program.length else tree
+
+
+def join(program: Program, tree: Any, size: int) -> Any:
+    """The reverse of `split`."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree) if size < program.length else tree
+
+
+def scan(program: Program, block: Callable, init: Any, xs: Any, size: int) -> tuple[Any, Any]:
+    """`block(carry, x) -> (carry, y)` over all blocks of split xs."""
     if size == program.length:
         return block(init, xs)
-    block = jax.checkpoint(block, prevent_cse=False) if checkpoint else block
-    split = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), xs)
-    carry, ys = lax.scan(block, init, split, length=program.length // size, reverse=program.reverse)
-    return carry, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), ys)
+    return lax.scan(block, init, xs, length=program.length // size, reverse=program.reverse)

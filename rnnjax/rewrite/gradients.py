@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from rnnjax.rewrite import blocks, hoisting, jaxprs, residuals, taps
-from rnnjax.rewrite.jaxprs import Jaxpr
+from rnnjax.rewrite.jaxprs import Atom, Jaxpr, Var
 from rnnjax.rewrite.linearise import Body, find_live, linearise, live_outputs, turned_weight
 from rnnjax.rewrite.program import Program
 
@@ -59,7 +59,6 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
     there = {*fixed_vars, *x_vars}
     kept = [var for var in jaxprs.variables(lhs) if var not in there]
     kept += residuals.cheapest_to_keep(step, there, kept, jaxprs.variables(point_of.values()))
-    of_step = [var for var in kept if var not in for_all_vars]
     again = jaxprs.needed(step.eqns, point_of.values(), given={*there, *kept})
     read_again = jaxprs.reads(again, point_of.values())
 
@@ -68,8 +67,12 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
     tap_of = dict(zip(live.taps, inputs[len(live.inputs) :], strict=True))
     live_carry = [var for var in body.carry if var in input_of]
     d_xs_live = [tangent is not None for tangent in d_xs]
-    ys_vars = [atom for atom in outs[len(init) :] if jaxprs.is_var(atom)]
-    size = blocks.size(program, [*kept, *ys_vars], [var for var in tap_of.values() if var in push_reads])
+    earlier = _outputs_of_the_step_before(kept, carry_vars, outs)
+    stacks_up = [var for var in kept if var not in earlier]
+    size = blocks.size(program, [*stacks_up, *outs[len(init) :]], [tap_of[tap] for tap in live.taps])
+    if size == program.length:  # to shift outputs of all steps by one would take a copy of them
+        earlier, stacks_up = {}, kept
+    of_step = [var for var in stacks_up if var not in for_all_vars]
 
     def values(carry, xs):
         """A block of steps, and what is kept of them."""
@@ -81,15 +84,19 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
             results = [jaxprs.read(env, atom) for atom in outs]
             return results[: len(carry)], (results[len(carry) :], [env[var] for var in of_step])
 
+        first = [carry[carry_vars.index(var)] for var in earlier]
         carry, (ys, stacks) = program.scan(values_step, carry, [*xs, *for_all], size)
         stacked = dict(zip([*for_all_vars, *of_step], [*for_all, *stacks], strict=True))
-        return carry, (ys, [stacked[var] for var in kept])
+        return carry, (ys, [stacked[var] for var in stacks_up], first)
 
     def tangents_of(d_carry, block):
         """Their tangents: linear in (d_carry, d_xs, d_fixed)."""
-        xs, stacks, d_xs = block
+        xs, stacks, first, ys, d_xs = block
         d_xs = _with_none(d_xs, d_xs_live)
-        stacked = dict(zip([*kept, *x_vars], [*stacks, *xs], strict=True))
+        stacked = dict(zip([*stacks_up, *x_vars], [*stacks, *xs], strict=True))
+        stacked |= {
+            var: _step_before(y, start, program.reverse) for var, start, y in zip(earlier, first, ys, strict=True)
+        }
         _, d_for_all = _jvp(parts.for_all, _in_block(len(fixed)), [*fixed, *xs], [*d_fixed, *d_xs], values_too=False)
         d_of = dict(zip(body.jaxpr.invars, [*d_fixed, *d_init, *d_xs, *d_for_all], strict=True))
 
@@ -135,14 +142,30 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
 
     d_of_carry = dict(zip(body.carry, d_init, strict=True))
     start = [jnp.zeros(v.aval.shape, v.aval.dtype) if d_of_carry[v] is None else d_of_carry[v] for v in live_carry]
-    carry, (ys, stacks) = blocks.scan(program, values, init, xs, size)
-    d_carry, d_ys = blocks.scan(program, tangents_of, start, (xs, stacks, _not_none(d_xs)), size, checkpoint=True)
+    split_xs, split_d_xs = blocks.split(program, (xs, _not_none(d_xs)), size)
+    carry, (ys, stacks, first) = blocks.scan(program, values, init, split_xs, size)
+    block = split_xs, stacks, first, [ys[number] for number in earlier.values()], split_d_xs
+    # Checkpointed, so that nothing that a block computes of what is there is kept beside it.
+    d_carry, d_ys = blocks.scan(program, jax.checkpoint(tangents_of, prevent_cse=False), start, block, size)
+    ys, d_ys = blocks.join(program, (ys, d_ys), size)
     d_live = iter([*d_carry, *d_ys])
     d_outs = [
         next(d_live) if is_live else zero_from_primal(out, symbolic_zeros=True)
         for out, is_live in zip([*carry, *ys], live.outputs, strict=True)
     ]
     return (carry, ys), (d_outs[: len(init)], d_outs[len(init) :])
+
+
+def _outputs_of_the_step_before(kept: Sequence[Var], carry: Sequence[Var], outs: Sequence[Atom]) -> dict[Var, int]:
+    """The kept carries that the step before has put out as its y: which of the ys each is."""
+    returned, ys = outs[: len(carry)], outs[len(carry) :]
+    pairs = [(var, after) for var, after in zip(carry, returned, strict=True) if var in kept and after in ys]
+    return {var: ys.index(after) for var, after in pairs if jaxprs.is_var(after)}
+
+
+def _step_before(y: Any, start: Any, reverse: bool) -> Any:
+    """What the step before each has put out, `[steps, ...]`, given what came before the first."""
+    return jnp.concatenate([y[1:], start[None]] if reverse else [start[None], y[:-1]])
 
 
 def _none_if_zero(tangent: Any) -> Any:
