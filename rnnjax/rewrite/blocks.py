@@ -16,7 +16,8 @@ from rnnjax.rewrite import jaxprs
 from rnnjax.rewrite.jaxprs import Atom, Var
 from rnnjax.rewrite.program import Program
 
-CPU_ANEW = 31 * 2**20  # bytes of a buffer, from which on it is new at every call
+CPU_ANEW = 32 * 2**20  # bytes of a buffer, from which on it is new at every call
+CPU_SPARE = 2 * 2**20  # bytes left for what the rest of a program keeps beside the loop
 CPU_BLOCK = 6 * 2**20  # bytes of a block
 
 
@@ -26,7 +27,9 @@ def size(program: Program, stacked: Iterable[Atom], taps: Iterable[Var]) -> int:
     stacked_a_step = sum(map(jaxprs.size, stacked))
     block_a_step = stacked_a_step + sum(map(jaxprs.size, [*taps, *program.parts.for_all.outvars]))
     too_much = program.length * block_a_step > CPU_ANEW
-    would_help = program.length * stacked_a_step + 2 * weights <= CPU_ANEW  # the weights turned, and their gradients
+    # Beside what is stacked up: the weights turned, their gradients, and some values of single steps.
+    in_blocks = program.length * stacked_a_step + 2 * weights + 4 * stacked_a_step
+    would_help = in_blocks <= CPU_ANEW - CPU_SPARE
     if jax.default_backend() != "cpu" or not too_much or not would_help:
         return program.length
     wanted = max(1, CPU_BLOCK // block_a_step)
