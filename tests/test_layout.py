@@ -33,7 +33,17 @@ ARROWS = {
     "windows": set(),
     "testing": {"types", "unroll"},
 }
-REWRITE = ("jaxprs", "taps", "hoisting", "residuals", "program", "linearise", "blocks", "gradients", "loop")  # each may import those before
+REWRITE = (
+    "jaxprs",
+    "taps",
+    "hoisting",
+    "residuals",
+    "program",
+    "linearise",
+    "blocks",
+    "gradients",
+    "loop",
+)  # each may import those before
 NUMPY_ONLY = ("text", "windows")
 
 

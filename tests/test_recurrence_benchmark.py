@@ -109,6 +109,23 @@ def test_peers_that_break_or_are_wrong_are_not_timed():
     assert told["wrong"].startswith("wrong by 1.0e-02 in ys") and set(told) == {"broken", "wrong"}
 
 
+def test_the_gate_comes_before_a_step_that_changes_weights():
+    def in_place(problem):
+        runs = base.jax_runs(peers.load(peers.PEERS[0])(problem), problem)
+        stepped = []
+
+        def gradients():
+            by_params, by_inputs = runs.gradients()
+            return jax.tree.map(lambda leaf: leaf * (1.1 if stepped else 1.0), by_params), by_inputs
+
+        return runs._replace(gradients=gradients, modes={**runs.modes, "train": lambda: stepped.append(1)})
+
+    row = Row("unroll", "lstm", B, H, T, ("grad", "train"))
+    makers = {"rnnjax": peers.load(peers.PEERS[0]), "in_place": in_place}
+    measured, told = recurrence.measure(row, makers, recurrence.Config(smoke=True))
+    assert not told and all("in_place" in m["medians"] for m in measured)
+
+
 def test_update_gate_is_negated():
     gates = np.arange(1, 7, dtype=np.float32)[None]
     np.testing.assert_array_equal(base.negate_update(gates, 1), [[1, 2, -3, -4, 5, 6]])
