@@ -54,6 +54,7 @@ from rnnjax.initializers import chrono_init, identity_init
 from rnnjax.losses import Loss, ctc, get_loss
 from rnnjax.masking import SumCount, length_mask, masked_mean, masked_softmax, select
 from rnnjax.optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
+from rnnjax.parallel import split_batch
 from rnnjax.reporting import MetricsLog
 from rnnjax.sampling import SampleResult, chain, greedy, sample, sample_with_carry, temperature, top_k, top_p
 from rnnjax.scan import scan
@@ -167,6 +168,7 @@ __all__ = [
     "select",
     "simple_gru",
     "simple_gru_cell",
+    "split_batch",
     "stack",
     "tbptt",
     "temperature",

@@ -28,6 +28,7 @@ ARROWS = {
     "optimizers": {"types"},
     "reporting": {"text"},
     "checkpoints": set(),
+    "parallel": {"masking"},
     "training": {"types", "masking", "checkpoints", "reporting"},
     "text": set(),
     "windows": set(),

@@ -1,6 +1,6 @@
 """Levers on the speed of a recurrent layer, one by one: each against the same layer as rnnjax has it.
 
-    python -m experiments.benchmarks.levers           three minutes on two CPU cores
+    python -m experiments.benchmarks.levers           five minutes on two CPU cores
 
 A ratio is the time of the layer as it is over the time with the lever: above 1 the lever wins. What was expected of
 each, and what came out, is in NOTES.md. Levers of the whole process are options of `experiments.benchmarks.recurrence`.
@@ -9,6 +9,7 @@ each, and what came out, is in NOTES.md. Levers of the whole process are options
 import dataclasses
 import functools
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     "options: vectors of 512 bits": {"xla_cpu_prefer_vector_width": 512},
     "options: fast math": {"xla_cpu_enable_fast_math": True},
     "options: no XNNPACK": {"xla_cpu_use_xnnpack": False},
-    "options: no concurrent thunks": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
+    "options: no schedule for concurrency": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
 }
 
 
@@ -254,7 +255,7 @@ def main(config: Config) -> dict:
     (folder / "result.json").write_text(json.dumps({"shapes": shapes, "ratios": table}, indent=1) + "\n")
     report.write_report(folder, "Levers on the speed of a recurrent layer", {"Ratios": "\n".join(lines)})
     headline = {
-        f"geomean_{name.replace(' ', '_')}": round(float(np.exp(np.mean(np.log(by_mode["gradient"])))), 3)
+        "geomean_" + "_".join(re.findall(r"\w+", name)): round(float(np.exp(np.mean(np.log(by_mode["gradient"])))), 3)
         for name, by_mode in table.items()
     }
     cli.result_line(NAME, config.seed, time.perf_counter() - began, **headline)
