@@ -1,6 +1,6 @@
 """Peak memory of a gradient against the number of steps, for each memory mode of `rnnjax.unroll`.
 
-    python -m experiments.benchmarks.memory         two minutes on two CPU cores
+    python -m experiments.benchmarks.memory         a minute on two CPU cores
 
 Memory is what the compiled program asks for beside its arguments and results (XLA's own analysis), of the gradient
 of a function of the last carry. Slopes are those of a line through the logarithms: 1 grows as T, 0.5 as its root.
