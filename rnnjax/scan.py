@@ -30,8 +30,8 @@ def scan(
       backward loop, instead of a sum of matrices that is read and written at every step;
     - of the values of a step, only the smallest set is kept from which the backward pass can go on with elementwise
       work; transposed weights are laid out once;
-    - on CPUs, a loop whose gradient needs a buffer that the system would hand out anew at every call goes through blocks
-      of steps.
+    - on CPUs, a loop whose gradient needs a buffer that the system would hand out anew at every call goes through
+      blocks of steps.
 
     All else is differentiated as JAX would. Values agree with those of `jax.lax.scan` to rounding. A body with
     effects (prints, callbacks), one without such products, and a call that `jax.lax.scan` refuses, are handed to it.

@@ -89,6 +89,12 @@ def loop_bodies(jaxpr: Any) -> list[Any]:
     return [e.params["jaxpr"] for e in equations(jaxpr) if e.primitive.name == "scan"]
 
 
+def carried(scan: Any) -> list[Any]:
+    """What a scan carries out; beside it are its stacked outputs, which have an axis of time more than in the body."""
+    inside = getattr(scan.params["jaxpr"], "jaxpr", scan.params["jaxpr"]).outvars
+    return [out for out, var in zip(scan.outvars, inside, strict=True) if out.aval.shape == var.aval.shape]
+
+
 def random_draws(jaxpr: Any) -> int:
     """How many equations draw random bits."""
     return sum(e.primitive.name in ("random_bits", "threefry2x32") for e in equations(jaxpr))

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, equations, loop_bodies, normal, random_params, values_and_gradients, weighted_sum
+from helpers import (
+    assert_close,
+    carried,
+    equations,
+    loop_bodies,
+    normal,
+    random_params,
+    values_and_gradients,
+    weighted_sum,
+)
 
 import rnnjax
 from rnnjax.rewrite import blocks, hoisting, jaxprs, residuals
@@ -52,11 +61,7 @@ def products_in(jaxpr):
 
 def carried_shapes(jaxpr):
     """The shapes of what any scan carries, by scan."""
-    return [
-        [var.aval.shape for var in e.params["jaxpr"].jaxpr.outvars[: e.params["num_carry"]]]
-        for e in equations(jaxpr)
-        if e.primitive.name == "scan"
-    ]
+    return [[var.aval.shape for var in carried(e)] for e in equations(jaxpr) if e.primitive.name == "scan"]
 
 
 # ---- gradients of weights ------------------------------------------------------------------------------------
@@ -84,7 +89,7 @@ def test_the_backward_product_reads_its_weight_as_it_lies():
 def test_a_sum_of_products_takes_one_tap():
     """What the backward loop emits is one [B, 4H] a step for z = x w_x + h w_h + b, not one for each addend."""
     (backward,) = [e for e in equations(gradient_jaxpr(rnnjax.scan)) if e.primitive.name == "scan"][1:]
-    emitted = [var.aval.shape for var in backward.outvars[backward.params["num_carry"] :]]
+    emitted = [var.aval.shape for var in backward.outvars[len(carried(backward)) :]]
     assert emitted == [(T, B, 4 * H)]
 
 
@@ -94,7 +99,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(INIT)
     (backward,) = [e for e in equations(jaxpr) if e.primitive.name == "scan"][1:]
-    assert len(backward.outvars) == backward.params["num_carry"] == 2
+    assert len(backward.outvars) == len(carried(backward)) == 2
 
 
 # ---- blocks of steps -----------------------------------------------------------------------------------------
@@ -121,7 +126,7 @@ def test_blocks_change_nothing(size, reverse, monkeypatch):
 def stacked_shapes(jaxpr):
     """The shapes of all that any scan stacks up."""
     scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
-    return {var.aval.shape for e in scans for var in e.outvars[e.params["num_carry"] :]}
+    return {var.aval.shape for e in scans for var in e.outvars[len(carried(e)) :]}
 
 
 def test_in_blocks_no_cotangents_of_all_steps_are_stacked(monkeypatch):
@@ -305,7 +310,7 @@ def test_a_step_keeps_the_gates_and_the_carry(cell, floats):
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(params, XS)
     forward, _ = (e for e in equations(jaxpr) if e.primitive.name == "scan")
-    kept = [var.aval for var in forward.outvars[forward.params["num_carry"] :]]
+    kept = [var.aval for var in forward.outvars[len(carried(forward)) :]]
     ys = 1 if any(True for _ in kept) else 0  # lax.scan keeps the unused y until it is compiled
     assert sum(aval.size for aval in kept) <= (floats + ys) * T * B * H
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
+from PIL import Image
 
 from experiments.benchmarks.peers import JAX_PEERS, PEERS
 from experiments.benchmarks.peers.base import VARIANTS
@@ -164,6 +165,8 @@ def figure(path: Path, measurements: Sequence[dict], ceiling: float) -> None:
         canvas.legend(handles=patches, loc="outside upper center", ncols=len(shown), frameon=False)
         canvas.savefig(path)
         plt.close(canvas)
+    with Image.open(path) as picture:  # a palette: half the bytes
+        picture.convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def is_plain(m: dict, cell: str) -> bool:
