@@ -2,6 +2,7 @@
 
 from rnnjax import _jaxlib_check as _jaxlib_check
 from rnnjax import testing
+from rnnjax.beam import BeamResult, beam_search
 from rnnjax.cells import (
     CIFGParams,
     ConvLSTMParams,
@@ -58,6 +59,8 @@ from rnnjax.parallel import split_batch
 from rnnjax.reporting import MetricsLog
 from rnnjax.sampling import SampleResult, chain, greedy, sample, sample_with_carry, temperature, top_k, top_p
 from rnnjax.scan import scan
+from rnnjax.scoring import ErrorAttribution, SequenceScores, attribute_errors, score_sequences
+from rnnjax.stepping import ensemble
 from rnnjax.text import Vocabulary, held_out_split, read_text, write_text
 from rnnjax.training import (
     EarlyStop,
@@ -79,6 +82,7 @@ from rnnjax.windows import PaddedWindows, Streams, Window, make_streams, padded_
 __version__ = "0.1.0"
 
 __all__ = [
+    "BeamResult",
     "Bidirectional",
     "CIFGParams",
     "Cell",
@@ -86,6 +90,7 @@ __all__ = [
     "ConvLSTMParams",
     "DropoutCarry",
     "EarlyStop",
+    "ErrorAttribution",
     "FitResult",
     "GRUCarry",
     "GRUParams",
@@ -108,6 +113,7 @@ __all__ = [
     "ResetInput",
     "Restored",
     "SampleResult",
+    "SequenceScores",
     "SimpleGRUParams",
     "Snapshot",
     "StepFn",
@@ -118,6 +124,8 @@ __all__ = [
     "Window",
     "__version__",
     "adagrad_min_char_rnn",
+    "attribute_errors",
+    "beam_search",
     "bidirectional",
     "chain",
     "chrono_init",
@@ -127,6 +135,7 @@ __all__ = [
     "conv_lstm_cell",
     "ctc",
     "dropout",
+    "ensemble",
     "fit",
     "get_loss",
     "get_optimizer",
@@ -165,6 +174,7 @@ __all__ = [
     "sample",
     "sample_with_carry",
     "scan",
+    "score_sequences",
     "select",
     "simple_gru",
     "simple_gru_cell",

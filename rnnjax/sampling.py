@@ -5,12 +5,12 @@ A transform is a function of logits `[..., V]` that shapes the distribution: tem
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax import masking
+from rnnjax import masking, stepping
 from rnnjax.scan import scan
 from rnnjax.types import Array, Carry, Key, StepFn
 
@@ -24,11 +24,13 @@ class SampleResult(NamedTuple):
       tokens: ids `[K, T]`, pad_id after the end; the prompt and bos are not among them.
       log_probs: log-probability of each token under the model, before any transform, `[K, T]`, 0 after the end.
       lengths: tokens of each row up to and with its eos, `[K]`.
+      records: what `record` returned at each step, leaves `[K, T, ...]`, 0 after the end; or None.
     """
 
     tokens: Array
     log_probs: Array
     lengths: Array
+    records: Any = None
 
 
 class _State(NamedTuple):
@@ -161,6 +163,7 @@ def sample(
     max_steps: int,
     transform: Transform = jax.nn.identity,
     prompt: Array | None = None,
+    record: Callable[[Carry], Any] | None = None,
 ) -> SampleResult:
     """Samples K sequences in one loop: token_t ~ softmax(transform(logits_t)), logits_t from token_{t-1}.
 
@@ -174,13 +177,14 @@ def sample(
       max_steps: T, the number of tokens to sample.
       transform: of the logits, such as `chain(temperature(0.8), top_k(40))`.
       prompt: integers `[P]` or `[P, K]`, consumed after bos_id before anything is sampled; or None.
+      record: `carry -> pytree [K, ...]`, of the carry after each step, such as attention weights; or None.
 
     Returns:
       `SampleResult(tokens [K, T], log_probs [K, T], lengths [K])`.
 
     Raises:
-      ValueError, TypeError: max_steps below 1, a prompt of another shape or dtype, or a step function whose logits
-        or carry have the wrong shape.
+      ValueError, TypeError: max_steps below 1, an eos_id outside the vocabulary, a prompt of another shape or dtype,
+        or a step function whose logits or carry have the wrong shape or dtype.
 
     Example:
       A model that counts up modulo 5:
@@ -202,6 +206,7 @@ def sample(
         max_steps=max_steps,
         transform=transform,
         prompt=prompt,
+        record=record,
     )[1]
 
 
@@ -216,6 +221,7 @@ def sample_with_carry(
     max_steps: int,
     transform: Transform = jax.nn.identity,
     prompt: Array | None = None,
+    record: Callable[[Carry], Any] | None = None,
 ) -> tuple[Carry, SampleResult]:
     """`sample` that also returns the carry, to go on from: with it and the last tokens as bos_id the text continues.
 
@@ -229,6 +235,7 @@ def sample_with_carry(
       max_steps: T.
       transform: of the logits.
       prompt: integers `[P]` or `[P, K]`, or None.
+      record: `carry -> pytree [K, ...]`, or None.
 
     Returns:
       `(carry, SampleResult(tokens [K, T], log_probs [K, T], lengths [K]))`; the carry of an ended row is that of its
@@ -241,39 +248,14 @@ def sample_with_carry(
       >>> carry.tolist(), result.tokens.tolist()
       ([3.0], [[1, 2, 3]])
     """
-    leaves = jax.tree.leaves(carry)
-    if not leaves or leaves[0].ndim < 1:
-        raise ValueError("sample: expected a carry whose leaves have a leading axis of K rows, got none.")
-    rows = leaves[0].shape[0]
-    if max_steps < 1:
-        raise ValueError(f"sample: expected max_steps of at least 1, got {max_steps}.")
-    token = jnp.broadcast_to(jnp.asarray(bos_id, jnp.int32), (rows,))
-    if prompt is not None:
-        carry, token = _consume(step_fn, carry, token, _check_prompt(prompt, rows))
 
-    def body(state: _State, step_key: Key) -> tuple[_State, tuple[Array, Array]]:
-        after, logits = step_fn(state.carry, state.token)
-        _check_logits(logits, rows)
-        _check_carry(state.carry, after)
-        sampled = jax.random.categorical(step_key, transform(logits), axis=-1).astype(jnp.int32)
-        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), sampled[:, None], axis=-1)[:, 0]
-        token = jnp.where(state.done, jnp.int32(pad_id), sampled)
-        log_probs = jnp.where(state.done, jnp.zeros_like(log_probs), log_probs)
-        done = state.done if eos_id is None else state.done | (sampled == eos_id)
-        # An ended row keeps its carry and consumes its last token again: the model may not know a padding id.
-        carry = masking.select(state.done, state.carry, after)
-        return _State(carry, jnp.where(done, state.token, token), done), (token, log_probs)
+    def choose(logits: Array, step_key: Key) -> Array:
+        return jax.random.categorical(step_key, transform(logits), axis=-1)
 
-    state = _State(carry, token, jnp.zeros((rows,), jnp.bool_))
-    with jax.named_scope("sample"):
-        state, (tokens, log_probs) = scan(body, state, jax.random.split(key, max_steps))
-    tokens, log_probs = tokens.T, log_probs.T  # [K, T]
-    if eos_id is None:
-        lengths = jnp.full((rows,), max_steps, jnp.int32)
-    else:
-        ended = jnp.cumsum((tokens == eos_id).astype(jnp.int32), axis=-1) - (tokens == eos_id).astype(jnp.int32) > 0
-        lengths = jnp.sum(~ended, axis=-1, dtype=jnp.int32)
-    return state.carry, SampleResult(tokens, log_probs, lengths)
+    end = _End(eos_id, pad_id)
+    return _decode(
+        step_fn, carry, choose, jax.random.split(key, max(max_steps, 1)), bos_id, end, prompt, record, max_steps
+    )
 
 
 def greedy(
@@ -285,8 +267,9 @@ def greedy(
     pad_id: int = 0,
     max_steps: int,
     prompt: Array | None = None,
+    record: Callable[[Carry], Any] | None = None,
 ) -> SampleResult:
-    """The most probable token at every step: `sample` at temperature 0.
+    """The most probable token at every step, of equal ones the first: `sample` at temperature 0.
 
     Args:
       step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
@@ -296,6 +279,7 @@ def greedy(
       pad_id: what fills a row after its end.
       max_steps: T.
       prompt: integers `[P]` or `[P, K]`, or None.
+      record: `carry -> pytree [K, ...]`, or None.
 
     Returns:
       `SampleResult(tokens [K, T], log_probs [K, T], lengths [K])`.
@@ -306,28 +290,62 @@ def greedy(
       >>> rnnjax.greedy(count, jnp.zeros(1), bos_id=0, max_steps=4).tokens.tolist()
       [[1, 2, 3, 4]]
     """
-    return sample(
-        step_fn,
-        carry,
-        key=jax.random.key(0),  # one token is left to draw from
-        bos_id=bos_id,
-        eos_id=eos_id,
-        pad_id=pad_id,
-        max_steps=max_steps,
-        transform=temperature(0),
-        prompt=prompt,
-    )
+
+    def choose(logits: Array, _: Array) -> Array:
+        return jnp.argmax(logits, axis=-1)
+
+    end = _End(eos_id, pad_id)
+    return _decode(step_fn, carry, choose, None, bos_id, end, prompt, record, max_steps)[1]
 
 
-def _consume(step_fn: StepFn, carry: Carry, token: Array, prompt: Array) -> tuple[Carry, Array]:
-    """The carry after bos and all of the prompt but its last token, and that token."""
+class _End(NamedTuple):
+    """How a row ends."""
 
-    def body(carry: Carry, token: Array) -> tuple[Carry, None]:
-        return step_fn(carry, token)[0], None
+    eos_id: int | None
+    pad_id: int
 
-    tokens = jnp.concatenate([token[None], prompt])
-    carry, _ = scan(body, carry, tokens[:-1])
-    return carry, tokens[-1]
+
+def _decode(
+    step_fn: StepFn,
+    carry: Carry,
+    choose: Callable[[Array, Any], Array],
+    keys: Key | None,
+    bos_id: int | Array,
+    end: _End,
+    prompt: Array | None,
+    record: Callable[[Carry], Any] | None,
+    max_steps: int,
+) -> tuple[Carry, SampleResult]:
+    """The loop: `choose(logits [K, V], key) -> ids [K]` once a step."""
+    rows = stepping.count_rows("sample", carry)
+    if max_steps < 1:
+        raise ValueError(f"sample: expected max_steps of at least 1, got {max_steps}.")
+    step_fn = stepping.checked("sample", step_fn)
+    if end.eos_id is not None:
+        vocabulary_size, _ = stepping.logits_of("sample", step_fn, carry, rows)
+        stepping.check_ids("sample", "eos_id", end.eos_id, vocabulary_size)
+    token = jnp.broadcast_to(jnp.asarray(bos_id, jnp.int32), (rows,))
+    if prompt is not None:
+        tokens = jnp.concatenate([token[None], _check_prompt(prompt, rows)])
+        carry, token = stepping.consume(step_fn, carry, tokens[:-1]), tokens[-1]
+
+    def body(state: _State, key: Any) -> tuple[_State, tuple[Array, Array, Array, Any]]:
+        after, logits = step_fn(state.carry, state.token)
+        chosen = choose(logits, key).astype(jnp.int32)
+        log_prob = jnp.take_along_axis(logits, chosen[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
+        token = jnp.where(state.done, jnp.int32(end.pad_id), chosen)
+        log_prob = jnp.where(state.done, jnp.zeros_like(log_prob), log_prob)
+        recorded = None if record is None else masking.select(~state.done, record(after), 0)
+        done = state.done if end.eos_id is None else state.done | (chosen == end.eos_id)
+        # An ended row keeps its carry and consumes its last token again: the model may not know a padding id.
+        carry = masking.select(state.done, state.carry, after)
+        return _State(carry, jnp.where(done, state.token, token), done), (token, log_prob, ~state.done, recorded)
+
+    state = _State(carry, token, jnp.zeros((rows,), jnp.bool_))
+    with jax.named_scope("sample"):
+        state, columns = scan(body, state, keys, length=max_steps)
+    tokens, log_probs, inside, records = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), columns)  # [K, T, ...]
+    return state.carry, SampleResult(tokens, log_probs, jnp.sum(inside, axis=-1, dtype=jnp.int32), records)
 
 
 def _check_prompt(prompt: Array, rows: int) -> Array:
@@ -339,14 +357,3 @@ def _check_prompt(prompt: Array, rows: int) -> Array:
     if prompt.ndim != 2 or prompt.shape[1] != rows:
         raise ValueError(f"sample: expected a prompt of shape [P] or [P, {rows}], got {prompt.shape}.")
     return prompt.astype(jnp.int32)
-
-
-def _check_carry(before: Carry, after: Carry) -> None:
-    shapes = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree) for tree in (before, after)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"sample: expected step_fn to return a carry of {shapes[0]}, got {shapes[1]}.")
-
-
-def _check_logits(logits: Array, rows: int) -> None:
-    if logits.ndim != 2 or logits.shape[0] != rows:
-        raise ValueError(f"sample: expected step_fn to return logits of shape [{rows}, V], got {logits.shape}.")
