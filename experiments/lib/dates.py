@@ -1,0 +1,218 @@
+"""Dates as people write them, in nine locales, with the ISO form of each; generated with Babel's locale data.
+
+Nobody tells the reader which locale a date is of, so no form may be read in two ways:
+- years have four digits;
+- a date of digits only has the day first (20/7/1969, 04.07.1969), or the year (1969/07/20: year, month, day); with the
+  month first, as in the United States, it is written only where the day is above 12 (7/20/1969, never 7/4/1969).
+
+All dates are of the Gregorian calendar, continued backwards before 1582; Persian ones too, with its months as they are
+called in Persian, and Persian digits.
+"""
+
+import datetime
+import functools
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from babel import Locale
+from babel.dates import get_date_format, get_day_names, get_month_names, parse_pattern
+
+LOCALES = ("en_US", "en_GB", "fr", "de", "es", "it", "nl", "pt", "fa")
+
+# Unicode's date patterns: y year; M, MM, MMM, MMMM month; d, dd day; EEE, EEEE day of the week.
+STYLES = ("full", "long", "medium", "short")  # each locale has a pattern for each
+PATTERNS = ("d MMMM y", "d MMM y", "d MMMM, y", "EEEE d MMMM y", "EEEE, d MMMM y", "EEE d MMM y")
+YEAR_FIRST = ("y-MM-dd", "y/MM/dd", "y/M/d", "y.MM.dd")
+DAY_FIRST = ("d/M/y", "dd/MM/y", "d.M.y", "dd.MM.y", "dd-MM-y")
+MONTH_FIRST = ("M/d/y", "MM/dd/y", "MM-dd-y")
+ENGLISH = ("MMMM d y", "MMMM d, y", "MMM d y", "MMM d, y", "EEEE MMMM d y", "EEE, MMM d, y", "EEE MMM d y")
+# Babel has no ordinals; these are filled in as its patterns are once parsed.
+ENGLISH_ORDINALS = (
+    "%(MMMM)s %(th)s %(y)s",
+    "%(MMMM)s %(th)s, %(y)s",
+    "%(th)s %(MMMM)s %(y)s",
+    "%(th)s of %(MMMM)s, %(y)s",
+    "the %(th)s of %(MMMM)s %(y)s",
+    "%(EEEE)s, %(MMMM)s %(th)s, %(y)s",
+)
+ZERO = {"latn": "0", "arabext": "۰"}  # of the numbering systems of LOCALES
+
+
+class DatePair(NamedTuple):
+    """A date in two forms.
+
+    Attributes:
+      human: as somebody writes it.
+      iso: as ISO 8601 has it, year-month-day.
+    """
+
+    human: str
+    iso: str
+
+
+def human_forms(date: datetime.date, locale: str) -> list[str]:
+    """All forms of a date in a locale, each once: every pattern as it is, in lower case and in upper case.
+
+    Args:
+      date: a day of the years 1000 to 9999.
+      locale: one of LOCALES.
+
+    Example:
+      >>> forms = human_forms(datetime.date(1969, 7, 20), "en_US")
+      >>> [form for form in forms if form.startswith("July")]
+      ['July 20, 1969', 'July 20 1969', 'July 20th 1969', 'July 20th, 1969']
+      >>> human_forms(datetime.date(1969, 7, 20), "fa")[0]
+      'یکشنبه ۲۰ ژوئیهٔ ۱۹۶۹'
+    """
+    _check_years(date.year, date.year)
+    return list(dict.fromkeys(_write(date, locale, form) for form in _forms(locale, date.day > 12)))
+
+
+def sample_dates(n: int, seed: int, *, first_year: int = 1500, last_year: int = 2100) -> list[DatePair]:
+    """Days drawn uniformly, with replacement, each in a random form of a random locale.
+
+    Args:
+      n: how many.
+      seed: the same one gives the same dates.
+      first_year: of the range, 1000 or later.
+      last_year: of the range, included.
+
+    Returns:
+      n of `DatePair(human, iso)`.
+
+    Example:
+      >>> [pair.iso for pair in sample_dates(2, seed=0)]
+      ['2011-03-24', '1882-10-25']
+    """
+    rng = np.random.default_rng(seed)
+    days = _days(first_year, last_year)
+    return _write_all(rng.choice(days, n), rng)
+
+
+def split(
+    n_train: int, n_held_out: int, seed: int, *, first_year: int = 1500, last_year: int = 2100
+) -> tuple[list[DatePair], list[DatePair]]:
+    """Training pairs and held-out pairs: a held-out day is never trained on, in any form.
+
+    Args:
+      n_train: training pairs; their days are drawn with replacement from those that are not held out.
+      n_held_out: held-out pairs, each of another day, so that they can be cut further: into validation and test.
+      seed: the same one gives the same pairs.
+      first_year: of the range, 1000 or later.
+      last_year: of the range, included.
+
+    Returns:
+      `(training, held_out)`, lists of `DatePair(human, iso)`.
+
+    Raises:
+      ValueError: more held-out days than the range has, or none left to train on.
+    """
+    rng = np.random.default_rng(seed)
+    days = rng.permutation(_days(first_year, last_year))
+    if not 0 <= n_held_out < len(days):
+        raise ValueError(f"split: expected n_held_out from 0 to {len(days) - 1} days, got {n_held_out}.")
+    held_out, rest = days[:n_held_out], days[n_held_out:]
+    return _write_all(rng.choice(rest, n_train), rng), _write_all(held_out, rng)
+
+
+class _Form(NamedTuple):
+    """How to write a date: a template over the fields of a date, and what is done to the letters."""
+
+    template: str
+    case: Callable[[str], str]
+
+
+class _Names(NamedTuple):
+    """What a locale calls months (1 ... 12) and days of the week (0 ... 6), and how it writes the ten digits."""
+
+    months: dict[int, str]
+    short_months: dict[int, str]
+    weekdays: dict[int, str]
+    short_weekdays: dict[int, str]
+    digits: dict[int, str]
+
+
+def _days(first_year: int, last_year: int) -> np.ndarray:
+    """The days of a range of years as ordinals `[N]`."""
+    _check_years(first_year, last_year)
+    return np.arange(datetime.date(first_year, 1, 1).toordinal(), datetime.date(last_year, 12, 31).toordinal() + 1)
+
+
+def _check_years(first_year: int, last_year: int) -> None:
+    if not 1000 <= first_year <= last_year <= 9999:
+        raise ValueError(f"expected years of four digits, the first one first, got {first_year} to {last_year}.")
+
+
+def _write_all(days: np.ndarray, rng: np.random.Generator) -> list[DatePair]:
+    """Each of N days (ordinals `[N]`) in a random form of a random locale."""
+    locales = rng.integers(len(LOCALES), size=len(days))
+    choices = rng.random(len(days))
+    pairs = []
+    for day, locale_index, choice in zip(days.tolist(), locales.tolist(), choices.tolist(), strict=True):
+        date, locale = datetime.date.fromordinal(day), LOCALES[locale_index]
+        forms = _forms(locale, date.day > 12)
+        pairs.append(DatePair(_write(date, locale, forms[int(choice * len(forms))]), date.isoformat()))
+    return pairs
+
+
+def _write(date: datetime.date, locale: str, form: _Form) -> str:
+    """A date in a form of its locale; Babel's format_date, with names looked up once and in the locale's digits."""
+    names = _names(locale)
+    weekday = date.weekday()
+    fields = {
+        "y": date.year,
+        "M": date.month,
+        "MM": f"{date.month:02}",
+        "MMM": names.short_months[date.month],
+        "MMMM": names.months[date.month],
+        "d": date.day,
+        "dd": f"{date.day:02}",
+        "th": f"{date.day}{_ordinal_suffix(date.day)}",
+        "EEE": names.short_weekdays[weekday],
+        "EEEE": names.weekdays[weekday],
+    }
+    return form.case(form.template % fields).translate(names.digits)
+
+
+def _ordinal_suffix(day: int) -> str:
+    return "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+
+
+def patterns(locale: str, above_12: bool) -> list[str]:
+    """The Unicode date patterns of a locale, without the English ordinals; `above_12`: the day of the month is."""
+    own = [re.sub("y+", "y", get_date_format(style, locale).pattern) for style in STYLES]  # four digits, never two
+    more = [*PATTERNS, *YEAR_FIRST, *(MONTH_FIRST if locale == "en_US" else DAY_FIRST)]
+    if locale.startswith("en"):
+        more += ENGLISH
+    readable = (p for p in (*own, *more) if above_12 or not re.fullmatch(r"MM?\Wdd?\Wy", p))
+    return list(dict.fromkeys(readable))
+
+
+@functools.cache
+def _forms(locale: str, above_12: bool) -> list[_Form]:
+    """The forms of a locale that are not ambiguous."""
+    if locale not in LOCALES:
+        raise ValueError(f"expected a locale among {', '.join(LOCALES)}, got {locale!r}.")
+    templates = [parse_pattern(pattern).format for pattern in patterns(locale, above_12)]
+    if locale.startswith("en"):
+        templates += ENGLISH_ORDINALS
+    # Digits have no case: written once, a form of digits only is drawn a third as often as one with the month's name.
+    return [
+        _Form(template, case)
+        for template in templates
+        for case in ((str, str.lower, str.upper) if "MMM" in template else (str,))
+    ]
+
+
+@functools.cache
+def _names(locale: str) -> _Names:
+    zero = ord(ZERO[Locale.parse(locale).default_numbering_system])
+    return _Names(
+        months=dict(get_month_names("wide", "format", locale)),
+        short_months=dict(get_month_names("abbreviated", "format", locale)),
+        weekdays=dict(get_day_names("wide", "format", locale)),
+        short_weekdays=dict(get_day_names("abbreviated", "format", locale)),
+        digits={ord("0") + i: chr(zero + i) for i in range(10)} if zero != ord("0") else {},
+    )
