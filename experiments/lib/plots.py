@@ -58,3 +58,20 @@ def loss_curves(
         low = min([*losses, *(v for _, values in points.values() for v in values)])
         axes.set_ylim(max(0.0, 0.9 * low), float(np.percentile(losses, 99.5)) * 1.05)
         axes.legend(frameon=False)
+
+
+def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:
+    """Weights `[T, S]`: a row for each symbol written, a column for each symbol read."""
+    tall, wide = len(target), len(source)
+    style = {**STYLE, "figure.figsize": (1.6 + 0.34 * wide, 1.4 + 0.34 * tall), "axes.grid": False}
+    with plt.rc_context(style):
+        canvas, axes = plt.subplots(layout="constrained")
+        image = axes.imshow(weights, cmap="cividis", vmin=0, vmax=1, aspect="equal")
+        turned = any(len(symbol) > 2 for symbol in source)
+        axes.set_xticks(range(wide), source, rotation=60 if turned else 0, ha="right" if turned else "center")
+        axes.set_yticks(range(tall), target)
+        axes.set(title=title, xlabel="read", ylabel="written")
+        axes.spines[:].set_visible(False)
+        canvas.colorbar(image, ax=axes, label="weight", shrink=0.8)
+        canvas.savefig(path)
+        plt.close(canvas)

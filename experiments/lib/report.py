@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ def write_config(folder: Path, config: Any) -> None:
     write_text(folder / "config.json", json.dumps(as_json(config), indent=2) + "\n")
 
 
+def read_config(folder: Path, config_type: type) -> Any:
+    """The config that `write_config` wrote."""
+    return config_type(**json.loads((folder / "config.json").read_text()))
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
@@ -52,6 +57,12 @@ def write_report(folder: Path, title: str, sections: Mapping[str, str]) -> None:
 def table(rows: Mapping[str, Any]) -> str:
     """A two-column table in Markdown."""
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown with a header."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,157 @@
+"""Three ways to teach a decoder to stand on its own feet: teacher forcing, scheduled sampling, professor forcing.
+
+    python -m experiments.professor_forcing      about 6 minutes on two CPU cores; held-out exact matches of all three,
+                                                 and what own samples cost each, position by position
+
+Professor forcing (Lamb et al. 2016) trains a discriminator to tell the decoder's outputs over its own samples from
+those over the truth, and the decoder to be taken for the one that reads the truth:
+
+    D:        -log D(outputs over truth) - log(1 - D(outputs over own samples))
+    decoder:  -log P(target) - weight * log D(outputs over own samples)
+
+The task is dates with few training pairs and no attention, so that an early mistake is read again and again.
+"""
+
+import dataclasses
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import rnnjax
+from experiments.dates import ISO, encode
+from experiments.lib import cli, report, translator
+from experiments.lib.dates import split
+from experiments.lib.pairs import Symbols
+
+NAME = "professor_forcing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(translator.Options):
+    """Options of a training run."""
+
+    pairs: int = 5000  # to train on
+    held_out: int = 1000  # held-out days
+    weight: float = 0.1  # of the discriminator's opinion in the decoder's loss
+    judge: int = 32  # units of the discriminator, in each direction
+    attention: str = "none"
+    hidden: int = 64
+    embedding: int = 32
+    batch: int = 64
+    steps: int = 3000
+    dropout: float = 0.1
+
+
+SMOKE = translator.SMOKE | {"pairs": 200, "held_out": 40, "judge": 7}
+
+
+class Players(NamedTuple):
+    """Parameters of both.
+
+    Attributes:
+      model: of the translator.
+      judge: of the discriminator: a bidirectional layer, and weights `[2 J, 1]` of its mean output.
+    """
+
+    model: translator.Params
+    judge: Any
+
+
+def make_judge(config: Config):
+    """`(init, judge)`: judge takes outputs `[T, B, O]` and lengths to logits `[B]`, positive for the truth."""
+    cells = rnnjax.gru(config.hidden, config.judge), rnnjax.gru(config.hidden, config.judge)
+    reader = rnnjax.encoder([cells])
+
+    def init(key):
+        key_reader, key_w = jax.random.split(key)
+        return reader.init(key_reader), jax.nn.initializers.glorot_uniform()(key_w, (2 * config.judge, 1))
+
+    def judge(params, outputs, lengths):
+        _, ys = reader.apply(params[0], outputs, lengths=lengths)  # zero behind the lengths
+        mean = ys.sum(axis=0) / jnp.maximum(lengths, 1).astype(ys.dtype)[:, None]
+        return jnp.matmul(mean, params[1])[:, 0]
+
+    return init, judge
+
+
+def make_loss(config: Config, model: translator.Translator, judge):
+    """Of both players at once: each sees the other as a constant."""
+    frozen = jax.lax.stop_gradient
+
+    def loss_fn(players: Players, batch: translator.TrainingBatch, *, key):
+        pairs, (key_drop, key_sample) = batch.pairs, jax.random.split(key)
+        mask = rnnjax.length_mask(pairs.target_lengths, pairs.targets.shape[0])
+        step_fn, carry = translator.begin(model, frozen(players.model), pairs)
+        read = translator.shifted(pairs.targets)
+        own = rnnjax.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=0.0).inputs
+        over_truth = model.outputs(players.model, pairs, key=key_drop)
+        over_own = model.outputs(players.model, pairs, read=own, key=key_drop)
+        nll = rnnjax.sequence_loss(model.project(players.model, over_truth), pairs.targets, where=mask)
+
+        def verdict(params, outputs, is_truth):
+            logits = judge(params, outputs, pairs.target_lengths)
+            return rnnjax.get_loss("binary_cross_entropy")(logits, jnp.full_like(logits, is_truth)).mean
+
+        of_judge = verdict(players.judge, frozen(over_truth), 1.0) + verdict(players.judge, frozen(over_own), 0.0)
+        of_decoder = config.weight * verdict(frozen(players.judge), over_own, 1.0)
+        return rnnjax.SumCount(nll.sum + nll.count * (of_judge + of_decoder), nll.count)
+
+    return loss_fn
+
+
+def main(config: Config) -> dict:
+    """Trains all three, measures them on held-out dates, writes the report, and returns the headline numbers."""
+    began = time.perf_counter()
+    if config.smoke and not config.resume:
+        config = dataclasses.replace(config, **SMOKE)
+    training_pairs, held_out_pairs = split(config.pairs, config.held_out, config.seed)
+    symbols = Symbols.of(pair.human for pair in training_pairs)
+    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
+    training, held_out = encode(training_pairs, symbols, width), encode(held_out_pairs, symbols, width)
+    folder = translator.open_run(config, NAME, symbols, ISO)
+    model = translator.make_model(config, symbols.size, ISO.size)
+    init_judge, judge = make_judge(config)
+    search = translator.make_search(model, beam_size=1, max_steps=12)
+
+    def init(key):
+        return Players(model.init(key), init_judge(jax.random.fold_in(key, 1)))
+
+    scheduled = dataclasses.replace(config, truth_decay="inverse_sigmoid", truth_k=config.steps / 10)
+    ways = {
+        "teacher forcing": (config, {}),
+        "scheduled sampling": (scheduled, {}),
+        "professor forcing": (config, {"init": init, "loss_fn": make_loss(config, model, judge)}),
+    }
+    rows, biases, exact = [], {}, {}
+    for name, (options, how) in ways.items():
+        print(name, flush=True)
+        result = translator.train(options, model, training, folder / name.replace(" ", "_"), None, **how)
+        params = result.state.params.model if how else result.state.params
+        exact[name] = float(translator.exact_match(translator.answer(search, params, held_out), held_out).mean())
+        biases[name] = translator.exposure_bias(model, params, held_out, config.seed)
+        means = [float(parts.sum.sum() / parts.count.sum()) for parts in biases[name]]
+        rows.append([name, f"{exact[name]:.1%}", *(f"{mean:.3f}" for mean in means), f"{means[1] - means[0]:.3f}"])
+    translator.exposure_figure(folder / "exposure.png", biases, "What own samples cost, by position")
+    seconds = time.perf_counter() - began
+    headline = {f"exact_match_{name.replace(' ', '_')}": round(value, 4) for name, value in exact.items()}
+    headline["out"] = str(folder)
+    header = ["training", "exact match", "nats, truth before", "nats, own samples before", "exposure bias"]
+    sections = {
+        "Result": report.grid(header, rows),
+        "Exposure bias by position": "![loss against position](exposure.png)",
+        "Options": report.table(cli.as_json(config)),
+    }
+    report.write_report(folder, "Teacher forcing, scheduled sampling, professor forcing", sections)
+    print(report.grid(header, rows))
+    cli.result_line(NAME, config.seed, seconds, **headline)
+    return headline
+
+
+if __name__ == "__main__":
+    cli.main_guard(
+        lambda: main(cli.parse(Config, prog=f"python -m experiments.{NAME}", description=__doc__, args=sys.argv[1:])),
+        prog=f"experiments.{NAME}",
+    )
