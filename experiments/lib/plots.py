@@ -73,5 +73,5 @@ def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target
         axes.set(title=title, xlabel="read", ylabel="written")
         axes.spines[:].set_visible(False)
         canvas.colorbar(image, ax=axes, label="weight", shrink=0.8)
-        canvas.savefig(path)
+        canvas.savefig(path, bbox_inches="tight")
         plt.close(canvas)

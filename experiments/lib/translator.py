@@ -164,10 +164,11 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
         raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {options.cell!r}.")
     make, hidden, embedding = CELLS[options.cell], options.hidden, options.embedding
     both = options.bidirectional and not options.reverse
-    memory_size = 2 * hidden if both else hidden
+    merge = "mean" if options.attention in ("dot", "scaled_dot") else "concat"  # or query and memory differ in size
+    memory_size = 2 * hidden if both and merge == "concat" else hidden
     below = [embedding] + [memory_size] * (options.layers - 1)
     layers = [(make(size, hidden), make(size, hidden)) if both else make(size, hidden) for size in below]
-    encoder = rnnjax.encoder(layers, reverse=options.reverse)
+    encoder = rnnjax.encoder(layers, merge=merge, reverse=options.reverse)
     attention = make_attention(options.attention, hidden, memory_size, hidden)
 
     first = embedding + memory_size if attention else embedding
