@@ -70,6 +70,8 @@ OPS = {
     "inner_jit": lambda a, b, w, n: jax.jit(lambda a, w: jnp.tanh(a @ w))(a, w.w),
     "inner_checkpoint": lambda a, b, w, n: jax.checkpoint(lambda a, w: jnp.sin(a @ w))(a, w.v),
     "inner_scan": lambda a, b, w, n: jax.lax.scan(lambda c, x: (jnp.tanh(c @ w.w + x), None), a, w.v)[0],
+    "add_scalar": lambda a, b, w, n: a + b[0],
+    "add_product": lambda a, b, w, n: a + b @ w.b,
     "counter": lambda a, b, w, n: a * jnp.cos(n.astype(a.dtype)),
 }
 LEAVES = 5  # values that a body starts with: two of the carry, two of x, one weight
@@ -242,6 +244,17 @@ def sums_of_products(w):
     return f
 
 
+def scalars_in_sums(w):
+    """A scalar of the inputs, of the weights, of the carry, beside a product, and products that are scalars."""
+
+    def f(c, x):
+        scalar = c @ w.b + x[0] + w.b[1]
+        z = c @ w.w + x[0] * x[1] + w.b.sum() + x @ w.b + scalar
+        return jnp.tanh(z), (c @ w.b) + x
+
+    return f
+
+
 def biases_of_one_row(w):
     """b [1, N] is broadcast by the sum."""
 
@@ -384,6 +397,7 @@ BODIES = [
     weight_updated_by_the_carry,
     a_weight_made_of_less,
     sums_of_products,
+    scalars_in_sums,
     biases_of_one_row,
     one_sum_read_twice,
     products_of_inputs_only,

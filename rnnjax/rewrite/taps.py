@@ -80,8 +80,11 @@ def groups(jaxpr: Jaxpr, level: dict[Var, int], hoisted: set[Var]) -> list[Group
             reader = uses[total][0]
             if reader is None or reader.primitive.name not in SUMS or level[reader.outvars[0]] != level[var]:
                 break
+            if reader.outvars[0].aval.shape != var.aval.shape:
+                break
             for other in reader.invars if group.products else ():
-                if other is total or not jaxprs.is_var(other) or reader.outvars[0].aval.shape != total.aval.shape:
+                # Sums take scalars beside arrays; the tap is an array like the product.
+                if other is total or not jaxprs.is_var(other) or other.aval.shape != var.aval.shape:
                     continue
                 if level[other] < CARRY:
                     group.addends[other] = reader
