@@ -32,7 +32,7 @@ class Config(translator.Options):
     held_out: int = 2000  # pairs held out
     compare: bool = False  # also train without attention, and with a reversed source
     attention: str = "general"
-    steps: int = 12_000
+    steps: int = 7000
     beam: int = 5
 
 

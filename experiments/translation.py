@@ -25,6 +25,7 @@ from experiments.lib.datasets import Translation, load_fra_eng
 from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, encode_pairs, split_by_source, words
 
 NAME = "translation"
+LONGEST = 40  # pieces of a held-out sentence
 SHOWN = (
     "Jane visite l'Afrique en septembre.",
     "Où est la gare ?",
@@ -45,7 +46,7 @@ class Config(translator.Options):
 
     data: str = ""  # a newer zip file of the kind; that of 2017 by default
     max_words: int = 10  # of a sentence, marks not counted
-    max_pieces: int = 16  # of a sentence; longer ones are left out
+    max_pieces: int = 14  # of a sentence to train on; longer ones are left out
     source_pieces: int = 6000  # size of the French vocabulary
     target_pieces: int = 5000  # size of the English vocabulary
     held_out: float = 0.02  # fraction of the pairs to choose options by, and as many again to report on
@@ -55,8 +56,9 @@ class Config(translator.Options):
     embedding: int = 128
     dropout: float = 0.2
     label_smoothing: float = 0.1
-    batch: int = 128
-    steps: int = 5000
+    batch: int = 64
+    steps: int = 6000
+    warmup: int = 200
     learning_rate: float = 0.002
     weight_decay: float = 0.01
     length_penalty: float = 0.6
@@ -157,9 +159,8 @@ def main(config: Config) -> dict:
     parts = load(config)
     source = Pieces.of((pair.french for pair in parts[0]), config.source_pieces)
     target = Pieces.of((pair.english for pair in parts[0]), config.target_pieces)
-    (training_pairs, training), (_, validation), (test_pairs, test) = (
-        encode(part, source, target, config.max_pieces) for part in parts
-    )
+    training_pairs, training = encode(parts[0], source, target, config.max_pieces)
+    (_, validation), (test_pairs, test) = (encode(part, source, target, LONGEST) for part in parts[1:])
     folder = translator.open_run(config, NAME, source, target)
     model = translator.make_model(config, source.size, target.size)
     searches = make_searches(config, model)
@@ -189,13 +190,13 @@ def main(config: Config) -> dict:
         "updates": result.step,
         "out": str(folder),
     }
-    maps = draw_attention(folder, searches[best], params, source, target, config)
+    maps = draw_attention(folder, searches[best], params, source, target)
     translator.loss_figure(folder, f"French to English: {config.cell}, {config.attention} attention")
     table = report.grid(["beam", "BLEU", "exact", "mean score", "errors of the search", "errors of the model"], sweep)
     sections = {
         "Result": report.table({**headline, "seconds": round(seconds, 1)}),
-        "Data": f"{len(training_pairs):,} pairs to train on, {len(test_pairs):,} held out to report on (of "
-        f"{len(parts[2]):,}: those of more than {config.max_pieces - 1} pieces are left out).",
+        "Data": f"{len(training_pairs):,} pairs to train on, {len(test_pairs):,} held out to report on. "
+        f"Training pairs of more than {config.max_pieces - 1} pieces are left out, held-out ones are not.",
         "Beam width": f"{table}\n\nAn error is a hypothesis that is not its reference to the letter. The search is at "
         "fault where the model gives the reference a better score than what was found; else the model is.",
         "Who is at fault": fault_table(test_pairs, texts[best], faults[best]),
@@ -218,7 +219,7 @@ def make_searches(config: Config, model: translator.Translator) -> dict[int, Any
         width: translator.make_search(
             model,
             beam_size=width,
-            max_steps=config.max_pieces + 4,
+            max_steps=LONGEST,
             length_penalty=config.length_penalty if width > 1 else 0.0,
             weights=width > 1,
         )
@@ -235,12 +236,10 @@ def fault_table(pairs: list[Translation], texts: list[str], faults: Any, count: 
     return report.grid(["French", "reference y*", "found y_hat", "at fault"], rows)
 
 
-def draw_attention(folder: Path, search: Any, params: Any, source: Pieces, target: Pieces, config: Config) -> str:
+def draw_attention(folder: Path, search: Any, params: Any, source: Pieces, target: Pieces) -> str:
     """Translations of ten sentences with their attention maps, as Markdown."""
-    rows = [source.encode(text)[: config.max_pieces] for text in SHOWN]
-    shown = encode_pairs(
-        rows, [np.zeros(0, np.int32)] * len(rows), np.asarray, np.asarray, max_source=config.max_pieces
-    )
+    rows = [source.encode(text) for text in SHOWN]
+    shown = encode_pairs(rows, [np.zeros(0, np.int32)] * len(rows), np.asarray, np.asarray, max_source=LONGEST)
     found, lines = translator.answer(search, params, shown), []
     for i, text in enumerate(SHOWN):
         lines.append(f"{text} → {target.decode(found.tokens[i])}")
@@ -266,7 +265,7 @@ def predict(config: translator.PredictConfig) -> list[str]:
     find = translator.make_search(
         model,
         beam_size=config.beam,
-        max_steps=trained.max_pieces + 4,
+        max_steps=LONGEST,
         length_penalty=trained.length_penalty,
     )
     answers = []
