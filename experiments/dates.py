@@ -20,7 +20,7 @@ from experiments.lib.pairs import Pairs, Symbols, encode_pairs
 
 NAME = "dates"
 ISO = Symbols.of(["0123456789-"])
-SHOWN = "Monday, July 20th 1969", "23 April, 1564", "jeudi 3 mars 1875", "20. Februar 2026", "۲۳ آوریل ۱۵۶۴"
+SHOWN = "Sunday, July 20th 1969", "23 April, 1564", "jeudi 3 mars 1875", "20. Februar 2026", "۲۳ آوریل ۱۵۶۴"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config(translator.Options):
     hidden: int = 64
     embedding: int = 32
     batch: int = 64
-    steps: int = 4000
+    steps: int = 2500
 
 
 SMOKE = translator.SMOKE | {"pairs": 300, "held_out": 40}

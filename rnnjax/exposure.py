@@ -131,7 +131,8 @@ def scheduled_sampling(
       `ScheduledResult(logits [T, B, V], inputs [T, B])`.
 
     Raises:
-      ValueError, TypeError: tokens of another shape or dtype, or a step function that returns wrong shapes.
+      ValueError, TypeError: tokens of another shape or dtype, a truth outside [0, 1], or a step function that returns
+        wrong shapes.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -147,6 +148,10 @@ def scheduled_sampling(
         raise ValueError(f"scheduled_sampling: expected tokens of shape [T, {rows}], got {tokens.shape}.")
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(f"scheduled_sampling: expected tokens of integer ids, got {tokens.dtype}.")
+    if jnp.ndim(truth) != 0:
+        raise ValueError(f"scheduled_sampling: expected truth to be a number, got shape {jnp.shape(truth)}.")
+    if not isinstance(truth, jax.core.Tracer) and not 0 <= float(truth) <= 1:
+        raise ValueError(f"scheduled_sampling: expected truth in [0, 1], got {float(truth)}.")
     step_fn, tokens = stepping.checked("scheduled_sampling", step_fn), tokens.astype(jnp.int32)
     key_coin, key_draw = jax.random.split(key)
     reads_truth = jax.random.uniform(key_coin, tokens.shape) < jnp.asarray(truth, jnp.float32)
@@ -206,7 +211,7 @@ def exposure_bias(
       `ExposureBias(truth, own)`; the gap at position t is `own.mean[t] - truth.mean[t]`, in nats, 0 at t = 0.
 
     Raises:
-      ValueError, TypeError: as `scheduled_sampling`.
+      ValueError, TypeError: targets or lengths of another shape or dtype, lengths over T, or as `scheduled_sampling`.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -217,6 +222,22 @@ def exposure_bias(
       >>> (bias.own.mean - bias.truth.mean).tolist(), bias.truth.count.tolist()
       ([0.0, 0.0, 0.0], [2.0, 2.0, 1.0])
     """
+    rows = stepping.count_rows("exposure_bias", carry)
+    targets, lengths = jnp.asarray(targets), jnp.asarray(lengths)
+    if targets.ndim != 2 or targets.shape[1] != rows or lengths.shape != (rows,):
+        raise ValueError(
+            f"exposure_bias: expected targets [T, {rows}] and lengths [{rows}], got shapes {targets.shape} and "
+            f"{lengths.shape}."
+        )
+    if not (jnp.issubdtype(targets.dtype, jnp.integer) and jnp.issubdtype(lengths.dtype, jnp.integer)):
+        raise TypeError(
+            f"exposure_bias: expected targets and lengths of integers, got {targets.dtype} and {lengths.dtype}."
+        )
+    if not isinstance(lengths, jax.core.Tracer) and not bool(((lengths >= 0) & (lengths <= targets.shape[0])).all()):
+        raise ValueError(
+            f"exposure_bias: expected lengths between 0 and T = {targets.shape[0]}, got {lengths.min()} to "
+            f"{lengths.max()}."
+        )
     bos = jnp.full_like(targets[:1], bos_id)
     read = jnp.concatenate([bos, targets[:-1]])[: targets.shape[0]]
     mask = masking.length_mask(lengths, targets.shape[0])  # [T, B]

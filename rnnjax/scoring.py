@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import masking, stepping
-from rnnjax.beam import length_norm_of
+from rnnjax.beam import LENGTH_NORMS, length_norm_of
 from rnnjax.scan import scan
 from rnnjax.types import Array, Carry, StepFn
 
@@ -50,7 +50,8 @@ def score_sequences(
       `SequenceScores(scores [K], log_probs [K, T])`; a row of length 0 scores 0.
 
     Raises:
-      ValueError: shapes that do not fit, or ids outside the vocabulary within the lengths.
+      ValueError, TypeError: shapes or dtypes that do not fit, lengths over T, an unknown length_norm, or ids outside
+        the vocabulary within the lengths.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -61,10 +62,22 @@ def score_sequences(
       True
     """
     rows = stepping.count_rows("score_sequences", carry)
+    tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
     if tokens.ndim != 2 or tokens.shape[0] != rows or lengths.shape != (rows,):
         raise ValueError(
             f"score_sequences: expected tokens [{rows}, T] and lengths [{rows}], got shapes {tokens.shape} and "
             f"{lengths.shape}."
+        )
+    if not (jnp.issubdtype(tokens.dtype, jnp.integer) and jnp.issubdtype(lengths.dtype, jnp.integer)):
+        raise TypeError(
+            f"score_sequences: expected tokens and lengths of integers, got {tokens.dtype} and {lengths.dtype}."
+        )
+    if length_norm not in LENGTH_NORMS:
+        raise ValueError(f"score_sequences: expected length_norm of {', '.join(LENGTH_NORMS)}, got {length_norm!r}.")
+    if not isinstance(lengths, jax.core.Tracer) and not bool(((lengths >= 0) & (lengths <= tokens.shape[1])).all()):
+        raise ValueError(
+            f"score_sequences: expected lengths between 0 and T = {tokens.shape[1]}, got {lengths.min()} to "
+            f"{lengths.max()}."
         )
     step_fn = stepping.checked("score_sequences", step_fn)
     vocabulary_size, dtype = stepping.logits_of("score_sequences", step_fn, carry, rows)
@@ -122,7 +135,7 @@ def attribute_errors(
       `ErrorAttribution(search [N], model [N], search_share [], model_share [])`.
 
     Raises:
-      ValueError: shapes that differ.
+      ValueError, TypeError: shapes that differ, or a correct that is not of booleans.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -132,6 +145,8 @@ def attribute_errors(
       ([True, False, False], [False, True, False], 0.5)
     """
     score_reference, score_hypothesis = jnp.asarray(score_reference), jnp.asarray(score_hypothesis)
+    if correct is not None and jnp.asarray(correct).dtype != jnp.bool_:
+        raise TypeError(f"attribute_errors: expected correct of dtype bool, got {jnp.asarray(correct).dtype}.")
     wrong = jnp.ones(score_reference.shape, jnp.bool_) if correct is None else ~jnp.asarray(correct)
     if not score_reference.shape == score_hypothesis.shape == wrong.shape or score_reference.ndim != 1:
         raise ValueError(
