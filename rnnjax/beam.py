@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnjax import masking, stepping
-from rnnjax.largest import largest
+from rnnjax.largest import largest, log_sum_exp
 from rnnjax.scan import scan
 from rnnjax.types import Array, Carry, StepFn
 
@@ -228,7 +228,9 @@ def beam_search(
         # One of them may be eos; each beam of an earlier group can push one down. The order of a row's logits is
         # that of its log-probabilities, so the sum over the vocabulary is taken for K rows, and nothing else of [K, V].
         values, tokens = largest(open_logits, min(beam_size + 1, vocabulary_size))
-        gain = values - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        # Not values[:, :1]: XLA for CPUs takes top-k for a sort of all where one of its results is sliced.
+        peak = jnp.max(values if mask is None else logits, axis=-1, keepdims=True)
+        gain = values - log_sum_exp(logits, peak)
         total = live.log_prob[:, None] + gain
         beams = jnp.broadcast_to(jnp.arange(beam_size)[:, None], tokens.shape)
         picks = _Picks(total, total, gain, tokens, beams)

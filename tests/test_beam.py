@@ -11,7 +11,7 @@ import pytest
 from helpers import equations
 
 import rnnjax
-from rnnjax.largest import largest
+from rnnjax.largest import largest, log_sum_exp
 
 V, T, EOS, BOS, PAD = 3, 4, 2, 1, 9  # V^T = 81 holds every hypothesis
 S = 5
@@ -403,6 +403,16 @@ def test_largest_is_top_k_to_the_letter(shape, count):
         values = values.at[0, : shape[1] // 2].set(-jnp.inf)
         for mine, theirs in zip(largest(values, count), jax.lax.top_k(values, count), strict=True):
             assert (mine == theirs).all()
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 17, 1009])
+def test_log_sum_exp_is_that_of_jax(width):
+    values = 40 * jax.random.normal(jax.random.key(width), (7, width))
+    values = values.at[0].set(-jnp.inf).at[1, 0].set(jnp.inf).at[2, 0].set(jnp.nan).at[3, : width // 2].set(-jnp.inf)
+    peak = jnp.max(values, axis=-1, keepdims=True)
+    np.testing.assert_allclose(
+        log_sum_exp(values, peak), jax.nn.logsumexp(values, axis=-1, keepdims=True), rtol=1e-6, atol=1e-5
+    )
 
 
 # ---- edges and bad input -------------------------------------------------------------------------------------

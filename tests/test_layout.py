@@ -25,7 +25,7 @@ ARROWS = {
     "unroll": {"types", "masking", "scan"},
     "stepping": {"types", "scan"},
     "largest": {"types"},
-    "sampling": {"types", "masking", "scan", "stepping"},
+    "sampling": {"types", "masking", "scan", "stepping", "largest"},
     "beam": {"types", "masking", "scan", "stepping", "largest"},
     "scoring": {"types", "masking", "scan", "stepping", "beam"},
     "attention": {"types", "masking"},
