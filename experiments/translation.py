@@ -54,8 +54,8 @@ class Config(translator.Options):
     cell: str = "gru"
     hidden: int = 256
     embedding: int = 128
-    dropout: float = 0.2
-    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    label_smoothing: float = 0.05
     batch: int = 64
     steps: int = 6000
     warmup: int = 200

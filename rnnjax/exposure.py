@@ -233,11 +233,7 @@ def exposure_bias(
         raise TypeError(
             f"exposure_bias: expected targets and lengths of integers, got {targets.dtype} and {lengths.dtype}."
         )
-    if not isinstance(lengths, jax.core.Tracer) and not bool(((lengths >= 0) & (lengths <= targets.shape[0])).all()):
-        raise ValueError(
-            f"exposure_bias: expected lengths between 0 and T = {targets.shape[0]}, got {lengths.min()} to "
-            f"{lengths.max()}."
-        )
+    stepping.check_lengths("exposure_bias", lengths, targets.shape[0])
     bos = jnp.full_like(targets[:1], bos_id)
     read = jnp.concatenate([bos, targets[:-1]])[: targets.shape[0]]
     mask = masking.length_mask(lengths, targets.shape[0])  # [T, B]

@@ -74,11 +74,7 @@ def score_sequences(
         )
     if length_norm not in LENGTH_NORMS:
         raise ValueError(f"score_sequences: expected length_norm of {', '.join(LENGTH_NORMS)}, got {length_norm!r}.")
-    if not isinstance(lengths, jax.core.Tracer) and not bool(((lengths >= 0) & (lengths <= tokens.shape[1])).all()):
-        raise ValueError(
-            f"score_sequences: expected lengths between 0 and T = {tokens.shape[1]}, got {lengths.min()} to "
-            f"{lengths.max()}."
-        )
+    stepping.check_lengths("score_sequences", lengths, tokens.shape[1])
     step_fn = stepping.checked("score_sequences", step_fn)
     vocabulary_size, dtype = stepping.logits_of("score_sequences", step_fn, carry, rows)
     mask = masking.length_mask(lengths, tokens.shape[1])  # [T, K]

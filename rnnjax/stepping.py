@@ -103,6 +103,17 @@ def check_ids(where: str, name: str, ids: Any, vocabulary_size: int) -> None:
         )
 
 
+def check_lengths(where: str, lengths: Any, num_steps: int) -> None:
+    """Raises for lengths that are not between 0 and T, where their values are known."""
+    if isinstance(lengths, jax.core.Tracer):
+        return
+    values = np.asarray(lengths)  # not jnp: what it computes while something is traced is not known
+    if values.size and not (values.min() >= 0 and values.max() <= num_steps):
+        raise ValueError(
+            f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}."
+        )
+
+
 def logits_of(where: str, step_fn: StepFn, carry: Carry, rows: int) -> tuple[int, Any]:
     """V and the dtype for log-probabilities, at least float32; checks what a step returns, without running it."""
     _, logits = jax.eval_shape(checked(where, step_fn), carry, jax.ShapeDtypeStruct((rows,), jnp.int32))

@@ -349,3 +349,19 @@ def test_bad_exposure():
     for options in ({"targets": TOKENS.astype(jnp.float32)}, {"lengths": jnp.array([1.0, 2.0, 3.0])}):
         with pytest.raises(TypeError, match=r"exposure_bias: expected targets and lengths of integers, got .*float32"):
             bias(**options)
+
+
+def test_arrays_that_are_known_may_be_closed_over_in_a_compiled_function():
+    def step_fn(carry, token):
+        return carry, jnp.zeros((token.shape[0], 5)) + carry[:, None]
+
+    targets, lengths = jnp.array([[1, 2, 3], [4, 2, 1]]), jnp.array([2, 1, 0])
+
+    @jax.jit
+    def compiled(carry):
+        bias = rnnjax.exposure_bias(step_fn, carry, targets, lengths=lengths, bos_id=0, key=jax.random.key(0))
+        scores = rnnjax.score_sequences(step_fn, carry, targets.T, lengths=lengths, bos_id=0).scores
+        return bias.truth.count, scores
+
+    count, scores = compiled(jnp.ones(3))
+    assert count.tolist() == [2.0, 1.0] and scores.shape == (3,)
