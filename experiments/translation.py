@@ -51,13 +51,14 @@ class Config(translator.Options):
     target_pieces: int = 5000  # size of the English vocabulary
     held_out: float = 0.02  # fraction of the pairs to choose options by, and as many again to report on
     widths: tuple[int, ...] = (1, 2, 4, 8, 16)  # of the beam, in the sweep
+    attention: str = "additive"
     cell: str = "gru"
     hidden: int = 256
     embedding: int = 128
     dropout: float = 0.1
     label_smoothing: float = 0.05
     batch: int = 64
-    steps: int = 6000
+    steps: int = 5000
     warmup: int = 200
     learning_rate: float = 0.002
     weight_decay: float = 0.01
@@ -132,7 +133,8 @@ def load(config: Config) -> list[list[Translation]]:
     ]
     keys = [[" ".join(tokens[pair][side]) for pair in short] for side in (0, 1)]
     fractions = 1 - 2 * config.held_out, config.held_out, config.held_out
-    parts = [[short[i] for i in part] for part in split_by_source(*keys, fractions, config.seed)]
+    rng = np.random.default_rng(config.seed)  # the file is sorted by length
+    parts = [[short[i] for i in rng.permutation(part)] for part in split_by_source(*keys, fractions, config.seed)]
     if config.smoke:
         parts = [parts[0][:: max(1, len(parts[0]) // 500)], parts[1][:40], parts[2][:40]]
     return parts

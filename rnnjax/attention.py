@@ -27,6 +27,11 @@ from rnnjax.types import Array, Initializer, Key, Params
 glorot = jax.nn.initializers.glorot_uniform()
 
 
+def bilinear_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Normal of variance 1 / (D M): q . W m is of order one then, and its softmax not saturated; `[D, M]`."""
+    return jax.random.normal(key, shape, dtype) / math.sqrt(math.prod(shape))
+
+
 class Memory(NamedTuple):
     """What a source is remembered as.
 
@@ -310,7 +315,7 @@ class GeneralParams(NamedTuple):
 
 
 def general_attention(
-    query_size: int, memory_size: int, *, w_init: Initializer = glorot, param_dtype=jnp.float32
+    query_size: int, memory_size: int, *, w_init: Initializer = bilinear_init, param_dtype=jnp.float32
 ) -> Attention:
     """e_s = q . W m_s.
 
@@ -319,7 +324,7 @@ def general_attention(
     Args:
       query_size: D.
       memory_size: M.
-      w_init: initialiser of W `[D, M]`.
+      w_init: initialiser of W `[D, M]`; the default keeps energies of order one, whatever the sizes.
       param_dtype: dtype of W.
 
     Returns:

@@ -712,3 +712,14 @@ LOCAL = local_attention(ADDITIVE, window=1)
 def test_bad_arguments_are_refused(bad, error, message):
     with pytest.raises(error, match=message):
         bad()
+
+
+@pytest.mark.parametrize("sizes", [(7, 11), (257, 509)])
+def test_energies_of_general_attention_begin_of_order_one(sizes):
+    """Or its softmax is saturated before anything is learned, and looks at one position for good."""
+    attention = rnnjax.general_attention(*sizes)
+    params = attention.init(jax.random.key(0))
+    memory = attention.remember(params, jax.random.normal(jax.random.key(1), (31, 5, sizes[1])))
+    query = jax.random.normal(jax.random.key(2), (5, 3, sizes[0]))
+    energies = attention.energies(params, query, memory, None)
+    assert 0.5 < float(jnp.std(energies)) < 2
