@@ -1,6 +1,6 @@
 """Human dates read into ISO form: "July 20th 1969", "23 April, 1564", "۲۳ آوریل ۱۵۶۴" -> 1564-04-23.
 
-    python -m experiments.dates                                   about 4 minutes on two CPU cores; at least 99 % of
+    python -m experiments.dates                                   about a minute on two CPU cores; at least 99 % of
                                                                   unseen dates exactly right
     python -m experiments.dates predict --text "July 20th 1969"   asks the newest run; without --text, line by line
 

@@ -1,6 +1,6 @@
 """French to English: an encoder that reads both ways, a decoder with attention, and beam search.
 
-    python -m experiments.translation                                          about 18 minutes on two CPU cores; BLEU
+    python -m experiments.translation                                          about 15 minutes on two CPU cores; BLEU
                                                                                of at least 30 on held-out short pairs
     python -m experiments.translation predict --text "Où est la gare ?"        asks the newest run; without --text, line
                                                                                by line

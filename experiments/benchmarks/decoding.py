@@ -1,6 +1,6 @@
 """Beam search on a model as large as those of machine translation: what a step costs beside the model's own products.
 
-    python -m experiments.benchmarks.decoding         six minutes on two CPU cores
+    python -m experiments.benchmarks.decoding         about three minutes on two CPU cores
 
 An LSTM that attends over 50 positions, with random weights and an end of sentence that is never likely, so that every
 search runs for all its steps. Six programs, timed in interleaved rounds; what is reported are medians over rounds of
