@@ -1,6 +1,6 @@
 """Three ways to teach a decoder to stand on its own feet: teacher forcing, scheduled sampling, professor forcing.
 
-    python -m experiments.professor_forcing      about 6 minutes on two CPU cores; held-out exact matches of all three,
+    python -m experiments.professor_forcing      about 4 minutes on two CPU cores; held-out exact matches of all three,
                                                  and what own samples cost each, position by position
 
 Professor forcing (Lamb et al. 2016) trains a discriminator to tell the decoder's outputs over its own samples from

@@ -484,11 +484,12 @@ def exposure_figure(path: Path, biases: dict[str, rnnjax.ExposureBias], title: s
     """Loss against position, by name: with own samples before it, solid, and with the truth before it, dashed."""
     with plots.figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
         for colour, (name, bias) in zip(plots.COLOURS, biases.items(), strict=False):
-            there = np.asarray(bias.truth.count) > 0
+            there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
             positions = np.arange(1, len(there) + 1)[there]
             for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "o--", "truth")):
                 label = f"{name}, {what} before it" if len(biases) == 1 else f"{name}, {what}"
                 axes.plot(positions, np.asarray(parts.mean)[there], style, color=colour, markersize=4, label=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False, fontsize=9)
 
 
