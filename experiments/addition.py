@@ -121,7 +121,8 @@ def main(config: Config) -> dict:
         "updates": result.step,
         "out": str(folder),
     }
-    translator.loss_figure(folder, f"Addition of up to {config.digits} digits: {config.cell}, {config.attention}")
+    title = f"Addition of up to {config.digits} digits: {config.cell}, {config.attention}"
+    plots.run_losses(folder, title=title, y="loss (nats per symbol)")
     sections = {
         "Result": report.table({**headline, "seconds": round(seconds, 1)}),
         "Exact matches": report.grid(

@@ -287,17 +287,8 @@ def checkpoint_config(config: Config) -> dict:
 
 def write_report(folder: Path, config: Config, headline: dict, seconds: float, last_sample: str) -> None:
     """The loss plot and report.md, from what the run wrote."""
-    lines = report.read_metrics(folder / "metrics.jsonl")
-    training = [line for line in lines if "loss" in line]
-    held_out = [line for line in lines if "held_out_loss" in line]
-    if training:
-        plots.loss_curves(
-            folder / "loss.png",
-            ([line["step"] for line in training], [line["loss"] for line in training]),
-            {"held out": ([line["step"] for line in held_out], [line["held_out_loss"] for line in held_out])},
-            title=f"Character model on {Path(config.data).name}: {config.cell}, {config.layers} x {config.hidden}",
-            y="loss (nats per character)",
-        )
+    title = f"Character model on {Path(config.data).name}: {config.cell}, {config.layers} x {config.hidden}"
+    plots.run_losses(folder, title=title, y="loss (nats per character)")
     samples = report.read_metrics(folder / "samples.jsonl")
     if config.preset == "min-char-rnn":
         samples = [sample for sample in samples if sample["step"] in (0, *REPORTED)]

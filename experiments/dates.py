@@ -45,15 +45,20 @@ def encode(pairs: list[DatePair], symbols: Symbols, width: int) -> Pairs:
     return encode_pairs(sources, targets, symbols.encode, ISO.encode, max_source=width)
 
 
+def load(pairs: int, held_out: int, seed: int) -> tuple[Symbols, Pairs, Pairs, list[DatePair]]:
+    """Symbols of the training dates, training and held-out pairs as ids, and the latter as they are written."""
+    training_pairs, held_out_pairs = split(pairs, held_out, seed)
+    symbols = Symbols.of(pair.human for pair in training_pairs)
+    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
+    return symbols, *(encode(part, symbols, width) for part in (training_pairs, held_out_pairs)), held_out_pairs
+
+
 def main(config: Config) -> dict:
     """Trains, evaluates on held-out dates, writes the report, and returns the headline numbers."""
     began = time.perf_counter()
     if config.smoke and not config.resume:
         config = dataclasses.replace(config, **SMOKE)
-    training_pairs, held_out_pairs = split(config.pairs, config.held_out, config.seed)
-    symbols = Symbols.of(pair.human for pair in training_pairs)
-    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
-    training, held_out = encode(training_pairs, symbols, width), encode(held_out_pairs, symbols, width)
+    symbols, training, held_out, held_out_pairs = load(config.pairs, config.held_out, config.seed)
     folder = translator.open_run(config, NAME, symbols, ISO)
     model = translator.make_model(config, symbols.size, ISO.size)
     greedy, beam = make_searches(config, model)
@@ -64,7 +69,7 @@ def main(config: Config) -> dict:
     right_greedy = translator.exact_match(translator.answer(greedy, params, held_out), held_out)
     faults = translator.attribution(translator.make_scorer(model), params, held_out, found)
 
-    shown = encode([DatePair(text, "") for text in SHOWN], symbols, width)
+    shown = encode([DatePair(text, "") for text in SHOWN], symbols, held_out.sources.shape[1])
     answers = translator.answer(beam, params, shown)
     maps = []
     for i, text in enumerate(SHOWN if answers.weights is not None else ()):
@@ -89,7 +94,7 @@ def main(config: Config) -> dict:
         f"{held_out_pairs[i].human} is {held_out_pairs[i].iso}, answered {''.join(ISO.decode(found.tokens[i]))}"
         for i in np.flatnonzero(~right)[:10]
     ]
-    translator.loss_figure(folder, f"Dates: {config.cell}, {config.attention} attention")
+    plots.run_losses(folder, title=f"Dates: {config.cell}, {config.attention} attention", y="loss (nats per symbol)")
     sections = {
         "Result": report.table({**headline, "seconds": round(seconds, 1)}),
         "Errors": f"Of {np.sum(~right)} errors the search is at fault for {float(faults.search_share):.0%}, the model "

@@ -21,10 +21,8 @@ import jax
 import jax.numpy as jnp
 
 import rnnjax
-from experiments.dates import ISO, encode
+from experiments.dates import ISO, load
 from experiments.lib import cli, report, translator
-from experiments.lib.dates import split
-from experiments.lib.pairs import Symbols
 
 NAME = "professor_forcing"
 
@@ -107,10 +105,7 @@ def main(config: Config) -> dict:
     began = time.perf_counter()
     if config.smoke and not config.resume:
         config = dataclasses.replace(config, **SMOKE)
-    training_pairs, held_out_pairs = split(config.pairs, config.held_out, config.seed)
-    symbols = Symbols.of(pair.human for pair in training_pairs)
-    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
-    training, held_out = encode(training_pairs, symbols, width), encode(held_out_pairs, symbols, width)
+    symbols, training, held_out, _ = load(config.pairs, config.held_out, config.seed)
     folder = translator.open_run(config, NAME, symbols, ISO)
     model = translator.make_model(config, symbols.size, ISO.size)
     init_judge, judge = make_judge(config)

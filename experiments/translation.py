@@ -20,6 +20,7 @@ import numpy as np
 import sacrebleu
 import sentencepiece
 
+import rnnjax
 from experiments.lib import cli, plots, report, translator
 from experiments.lib.datasets import Translation, load_fra_eng
 from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, encode_pairs, split_by_source, words
@@ -171,15 +172,17 @@ def main(config: Config) -> dict:
     params = result.state.params
 
     scorer = translator.make_scorer(model, length_penalty=config.length_penalty)
+    sources = test.sources, test.source_lengths
+    of_reference = scorer(params, *sources, test.targets, test.target_lengths)
     sweep, texts, faults = [], {}, {}
     for width, search in searches.items():
         found = translator.answer(search, params, test)
         texts[width] = [target.decode(row) for row in found.tokens]
-        faults[width] = translator.attribution(scorer, params, test, found)
-        measures = bleu(texts[width], test_pairs), translator.exact_match(found, test).mean()
-        score = scorer(params, test.sources, test.source_lengths, found.tokens, found.lengths).mean()
+        of_found, right = scorer(params, *sources, found.tokens, found.lengths), translator.exact_match(found, test)
+        faults[width] = rnnjax.attribute_errors(of_reference, of_found, correct=right)
         shares = (f"{float(share):.1%}" for share in (faults[width].search_share, faults[width].model_share))
-        sweep.append([width, f"{measures[0]:.2f}", f"{measures[1]:.1%}", f"{score:.4f}", *shares])
+        score = bleu(texts[width], test_pairs)
+        sweep.append([width, f"{score:.2f}", f"{right.mean():.1%}", f"{of_found.mean():.4f}", *shares])
     bias = translator.exposure_bias(model, params, Pairs(*(array[:512] for array in test)), config.seed)
     translator.exposure_figure(folder / "exposure.png", {config.attention: bias}, "What own samples cost")
     # The beam of the options, not the best of the sweep.
@@ -193,7 +196,8 @@ def main(config: Config) -> dict:
         "out": str(folder),
     }
     maps = draw_attention(folder, searches[best], params, source, target)
-    translator.loss_figure(folder, f"French to English: {config.cell}, {config.attention} attention")
+    title = f"French to English: {config.cell}, {config.attention} attention"
+    plots.run_losses(folder, title=title, y="loss (nats per symbol)")
     table = report.grid(["beam", "BLEU", "exact", "mean score", "errors of the search", "errors of the model"], sweep)
     sections = {
         "Result": report.table({**headline, "seconds": round(seconds, 1)}),

@@ -195,6 +195,9 @@ def beam_search(
     if prefix is not None and prefix.shape[0] > max_steps:
         raise ValueError(f"beam_search: expected a prefix of at most {max_steps} tokens, got {prefix.shape[0]}.")
 
+    ids = jnp.arange(vocabulary_size)
+    never = None if banned is None else jnp.any(ids[None] == banned[:, None], axis=0, keepdims=True)
+
     def norm(length: Array) -> Array:
         return length_norm_of(length, length_penalty, length_norm, dtype)
 
@@ -208,9 +211,7 @@ def beam_search(
 
     def blocked(step: Array, history: Array | None) -> Array | None:
         """Tokens that may not be chosen at this step, `[K, V]` or `[1, V]`, or None."""
-        ids, masks = jnp.arange(vocabulary_size), []
-        if banned is not None:
-            masks.append(jnp.any(ids[None] == banned[:, None], axis=0, keepdims=True))
+        masks = [] if never is None else [never]
         if eos_id is not None and min_length > 1:
             masks.append(((ids == eos_id) & (step + 1 < min_length))[None])
         if history is not None:
@@ -340,7 +341,6 @@ def _trace_back(state: _State, cut: Array, count: int, eos_id: int | None, pad_i
     steps, beams = state.trellis.token.shape
     beam = jnp.arange(beams, dtype=jnp.int32).reshape(groups, size)
     of_cut = _Ended(cut, jnp.zeros_like(cut), jnp.full((groups, size), steps, jnp.int32), beam)
-    of_cut = of_cut._replace(score=cut)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), (state.ended, beam >= 0), (of_cut, beam < 0))
     _, order = lax.top_k(both[0].score, size)
     both = jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, order, axis=1).reshape(-1), both)

@@ -10,6 +10,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.lib import report
+
 # Okabe & Ito 2008: distinguishable with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {
@@ -58,6 +60,21 @@ def loss_curves(
         low = min([*losses, *(v for _, values in points.values() for v in values)])
         axes.set_ylim(max(0.0, 0.9 * low), float(np.percentile(losses, 99.5)) * 1.05)
         axes.legend(frameon=False)
+
+
+def run_losses(folder: Path, *, title: str, y: str) -> None:
+    """loss.png of a run, from its metrics; none where nothing was trained."""
+    lines = report.read_metrics(folder / "metrics.jsonl")
+    training = [line for line in lines if "loss" in line]
+    held_out = [line for line in lines if "held_out_loss" in line]
+    if training:
+        loss_curves(
+            folder / "loss.png",
+            ([line["step"] for line in training], [line["loss"] for line in training]),
+            {"held out": ([line["step"] for line in held_out], [line["held_out_loss"] for line in held_out])},
+            title=title,
+            y=y,
+        )
 
 
 def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:

@@ -493,21 +493,6 @@ def exposure_figure(path: Path, biases: dict[str, rnnjax.ExposureBias], title: s
         axes.legend(frameon=False, fontsize=9)
 
 
-def loss_figure(folder: Path, title: str) -> None:
-    """loss.png of a run's metrics."""
-    lines = report.read_metrics(folder / "metrics.jsonl")
-    training = [line for line in lines if "loss" in line]
-    held_out = [line for line in lines if "held_out_loss" in line]
-    if training:
-        plots.loss_curves(
-            folder / "loss.png",
-            ([line["step"] for line in training], [line["loss"] for line in training]),
-            {"held out": ([line["step"] for line in held_out], [line["held_out_loss"] for line in held_out])},
-            title=title,
-            y="loss (nats per symbol)",
-        )
-
-
 def restore(options: Options, folder: Path, source: Symbols, target: Symbols) -> tuple[Translator, Params]:
     """The model of a run, and its parameters from the newest checkpoint."""
     model = make_model(options, source.size, target.size)
