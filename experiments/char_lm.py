@@ -28,21 +28,11 @@ from tqdm import tqdm
 
 import rnnjax
 from experiments.lib import cli, datasets, plots, report
+from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.language import OBJECTIVES, LanguageModel, Stream, make_evaluate, make_loss, make_sampler
 from experiments.lib.optimization import make_optimizer
 
 NAME = "char_lm"
-CELLS = {
-    "rnn": rnnjax.rnn,
-    "gru": rnnjax.gru,
-    "simple_gru": rnnjax.simple_gru,
-    "lstm": rnnjax.lstm,
-    "peephole_lstm": rnnjax.peephole_lstm,
-    "cifg_lstm": rnnjax.cifg_lstm,
-    "mgu": rnnjax.mgu,
-    "layer_norm_lstm": rnnjax.layer_norm_lstm,
-    "layer_norm_gru": rnnjax.layer_norm_gru,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +42,9 @@ class Config:
     preset: str = ""  # shakespeare-cpu or min-char-rnn: other defaults for the options below
     data: str = "pydoc"  # pydoc (the Python language reference), shakespeare, or the path of a UTF-8 text
     held_out: float = 0.1  # fraction of the text held out, its end
-    cell: str = "lstm"  # rnn, gru, simple_gru, lstm, peephole_lstm, cifg_lstm, mgu, layer_norm_lstm or layer_norm_gru
+    cell: str = (
+        "lstm"  # rnn, irnn, gru, simple_gru, mgu, lstm, peephole_lstm, cifg_lstm, layer_norm_lstm, layer_norm_gru
+    )
     layers: int = 1  # recurrent layers on each other
     hidden: int = 256  # units of a layer
     init: Literal["default", "normal"] = "default"  # weights: the cells' own over embeddings, or 0.01 times a normal
@@ -145,8 +137,7 @@ class Params(NamedTuple):
 
 def make_model(config: Config, vocabulary_size: int) -> LanguageModel:
     """Characters in, logits of the next character out."""
-    if config.cell not in CELLS:
-        raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {config.cell!r}.")
+    check_cell_name(config.cell)
     if config.layers < 1:
         raise ValueError(f"expected --layers to be at least 1, got {config.layers}.")
     make, small, embedding = CELLS[config.cell], jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(1.0)

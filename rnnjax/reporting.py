@@ -9,6 +9,8 @@ from typing import Any
 
 from rnnjax.text import write_text
 
+SYMBOLS = ("byte", "char", "token", "word")  # units whose losses are log-probabilities, worth a number in bits
+
 
 class MetricsLog:
     """Metrics as JSON lines, one line a call; a resumed run drops the lines after the step it resumes from.
@@ -109,10 +111,14 @@ def progress_bar(shown: bool, steps: int, step: int = 0) -> Any:
 
 
 def postfix(loss: float, rate: float, unit: str) -> str:
-    """The end of the bar: loss in nats, the same in bits, and the speed.
+    """The end of the bar: the loss, for SYMBOLS in nats and in bits, and the speed.
 
     Example:
       >>> postfix(1.3863, 51000.0, "char")
       'loss 1.386, 2.000 bits/char, 51,000 char/s'
+      >>> postfix(0.0421, 800.0, "example")
+      'loss 0.0421, 800 example/s'
     """
-    return f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {rate:,.0f} {unit}/s"
+    if unit in SYMBOLS:
+        return f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {rate:,.0f} {unit}/s"
+    return f"loss {loss:.3g}, {rate:,.0f} {unit}/s"

@@ -316,8 +316,8 @@ def fit(
       callbacks: pairs `(every, call)`: `call(Snapshot)` every so many steps.
       metrics_file: JSON lines of step, loss, grad_norm, tokens_per_second and evaluations.
       log_every: steps between lines of it.
-      progress: whether to show a bar with loss, bits, speed and time left; it takes tqdm.
-      unit: what the counts of the loss count, for the bar: "char", "token".
+      progress: whether to show a bar with loss, speed and time left; it takes tqdm.
+      unit: what the counts of the loss count, for the bar: with "byte", "char", "token" and "word" it shows bits, too.
       compiler_options: of the compiled step, as `jax.jit` takes them.
 
     Returns:

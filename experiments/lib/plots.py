@@ -28,14 +28,71 @@ STYLE = {
 
 
 @contextmanager
-def figure(path: Path, *, title: str, x: str, y: str) -> Iterator[plt.Axes]:
+def figure(
+    path: Path, *, title: str, x: str, y: str, size: tuple[float, float] = STYLE["figure.figsize"]
+) -> Iterator[plt.Axes]:
     """Axes to draw on, with a title and units, saved as PNG at the end."""
+    with panels(path, size=size) as axes:
+        axes[0, 0].set(title=title, xlabel=x, ylabel=y)
+        yield axes[0, 0]
+
+
+@contextmanager
+def panels(
+    path: Path,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float] | None = None,
+    title: str = "",
+    share_x: bool = False,
+    share_y: bool = False,
+) -> Iterator[np.ndarray]:
+    """Axes `[rows, columns]` to draw on, saved as PNG at the end.
+
+    Args:
+      path: of the PNG.
+      rows: of axes.
+      columns: of axes.
+      size: of the whole in inches; 4.5 by 3.6 for each of several by default.
+      title: over all of them.
+      share_x: whether axes have one range of x.
+      share_y: whether axes have one range of y.
+    """
     with plt.rc_context(STYLE):
-        canvas, axes = plt.subplots(layout="constrained")
-        axes.set(title=title, xlabel=x, ylabel=y)
-        yield axes
-        canvas.savefig(path)
-        plt.close(canvas)
+        canvas, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=size or (4.5 * columns, 3.6 * rows),
+            squeeze=False,
+            sharex=share_x,
+            sharey=share_y,
+            layout="constrained",
+        )
+        if title:
+            canvas.suptitle(title)
+        try:
+            yield axes
+            canvas.savefig(path)
+        finally:
+            plt.close(canvas)
+
+
+def legend_beside(axes: plt.Axes, title: str = "") -> None:
+    """A legend to the right of the axes, where it covers no curve."""
+    axes.legend(title=title or None, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float | None = None):
+    """Horizontal points with intervals (mean, low, high), a row each from the top; a dashed line at the reference."""
+    for row, (mean, low, high) in enumerate(values.values()):
+        colour = COLOURS[row % len(COLOURS)]
+        axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    if reference is not None:
+        axes.axvline(reference, color=COLOURS[6], linestyle="--", linewidth=1.2)
 
 
 def loss_curves(

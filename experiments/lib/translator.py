@@ -20,10 +20,10 @@ import numpy as np
 
 import rnnjax
 from experiments.lib import cli, plots, report
+from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.optimization import make_optimizer
 from experiments.lib.pairs import BOS, EOS, PAD, Batch, Pairs, Symbols, batches
 
-CELLS = {"rnn": rnnjax.rnn, "gru": rnnjax.gru, "lstm": rnnjax.lstm, "layer_norm_lstm": rnnjax.layer_norm_lstm}
 ATTENTIONS = (
     "general",
     "additive",
@@ -46,7 +46,7 @@ class Options:
     attention: str = (
         "general"  # general, additive, coverage, dot, scaled_dot, concat, location, local, monotonic or none
     )
-    cell: str = "lstm"  # rnn, gru, lstm or layer_norm_lstm, of encoder and decoder
+    cell: str = "lstm"  # of encoder and decoder: rnn, irnn, gru, simple_gru, mgu, lstm, layer_norm_lstm, ...
     layers: int = 1  # of the encoder, and of the decoder
     hidden: int = 128  # units of a layer
     embedding: int = 64  # features that a symbol is embedded as
@@ -160,8 +160,7 @@ def make_attention(name: str, query: int, memory: int, size: int) -> rnnjax.Atte
 
 def make_model(options: Options, source_size: int, target_size: int) -> Translator:
     """The model of these options, for vocabularies of these sizes."""
-    if options.cell not in CELLS:
-        raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {options.cell!r}.")
+    check_cell_name(options.cell)
     make, hidden, embedding = CELLS[options.cell], options.hidden, options.embedding
     both = options.bidirectional and not options.reverse
     merge = "mean" if options.attention in ("dot", "scaled_dot") else "concat"  # or query and memory differ in size

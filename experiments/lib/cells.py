@@ -1,0 +1,56 @@
+"""Cells by name, as `--cell` takes them."""
+
+import functools
+
+import jax
+
+import rnnjax
+
+CELLS = {
+    "rnn": rnnjax.rnn,
+    "irnn": functools.partial(rnnjax.rnn, activation=jax.nn.relu, w_h_init=rnnjax.identity_init()),
+    "gru": rnnjax.gru,
+    "simple_gru": rnnjax.simple_gru,
+    "mgu": rnnjax.mgu,
+    "lstm": rnnjax.lstm,
+    "peephole_lstm": rnnjax.peephole_lstm,
+    "cifg_lstm": rnnjax.cifg_lstm,
+    "layer_norm_lstm": rnnjax.layer_norm_lstm,
+    "layer_norm_gru": rnnjax.layer_norm_gru,
+}
+# Gates of the bias, for `rnnjax.chrono_init`; the forget gate of the MGU lets in what it does not keep, as u does.
+GATES = {
+    "gru": "run",
+    "simple_gru": "un",
+    "mgu": "un",
+    "lstm": "ifgo",
+    "peephole_lstm": "ifgo",
+    "cifg_lstm": "fgo",
+    "layer_norm_lstm": "ifgo",
+    "layer_norm_gru": "run",
+}
+
+
+def check_cell_name(name: str) -> None:
+    """Raises for a name that is not in CELLS."""
+    if name not in CELLS:
+        raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {name!r}.")
+
+
+def make_cell(name: str, input_size: int, hidden_size: int, *, max_lag: float | None = None, **options) -> rnnjax.Cell:
+    """The cell of this name.
+
+    Args:
+      name: one of CELLS.
+      input_size: F.
+      hidden_size: H.
+      max_lag: the longest lag to be remembered, in steps, for the chrono initialisation of the biases; None for the
+        cell's own.
+      **options: of the constructor, such as `forget_bias`.
+    """
+    check_cell_name(name)
+    if max_lag is not None:
+        if name not in GATES:
+            raise ValueError(f"expected a cell with gates for a chrono initialisation, got {name!r}.")
+        options["b_init"] = rnnjax.chrono_init(max_lag, GATES[name])
+    return CELLS[name](input_size, hidden_size, **options)

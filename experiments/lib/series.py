@@ -1,0 +1,130 @@
+"""Time series: scaling, windows, linear models, and intervals for what was measured on dependent errors."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Scale(NamedTuple):
+    """Mean and standard deviation of each feature, of the training data.
+
+    Attributes:
+      mean: `[F]`.
+      std: `[F]`, 1 for a feature that does not vary.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Values `[..., F]` with mean 0 and standard deviation 1 on the training data."""
+        return ((values - self.mean) / self.std).astype(np.float32)
+
+
+def fit_scale(values: np.ndarray) -> Scale:
+    """The `Scale` of training data `[N, F]`."""
+    std = values.std(axis=0)
+    return Scale(values.mean(axis=0), np.where(std > 0, std, 1.0))
+
+
+def windows(values: np.ndarray, ends: np.ndarray, length: int, stride: int = 1) -> np.ndarray:
+    """Pieces of a series, the last row of each at its end.
+
+    Args:
+      values: `[N, ...]`.
+      ends: rows `[M]`, each at least (length - 1) * stride.
+      length: T, rows of a piece.
+      stride: rows from one to the next.
+
+    Returns:
+      `[M, T, ...]`, in order of time.
+
+    Example:
+      >>> windows(np.arange(10), np.array([4, 9]), length=3, stride=2).tolist()
+      [[0, 2, 4], [5, 7, 9]]
+    """
+    return values[ends[:, None] + stride * np.arange(1 - length, 1)]
+
+
+def fill_forward(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Values `[N, F]` with each missing one replaced by the last before it, or by the first after the beginning.
+
+    Example:
+      >>> fill_forward(np.array([[1.0], [2.0], [3.0]]), np.array([[True], [False], [True]])).tolist()
+      [[2.0], [2.0], [2.0]]
+    """
+    rows = np.where(missing, -1, np.arange(len(values))[:, None])
+    first = np.argmax(~missing, axis=0)
+    rows = np.maximum(np.maximum.accumulate(rows, axis=0), first)
+    return np.take_along_axis(values, rows, axis=0)
+
+
+class LinearModel(NamedTuple):
+    """y = [x; 1] W, by least squares.
+
+    Attributes:
+      weights: `[D + 1, K]`, the last row the bias.
+    """
+
+    weights: np.ndarray
+
+    def predict(self, xs: np.ndarray) -> np.ndarray:
+        """Predictions `[N, K]` for `[N, D]`."""
+        return xs @ self.weights[:-1] + self.weights[-1]
+
+
+def fit_linear(xs: np.ndarray, ys: np.ndarray, ridge: float = 0.0) -> LinearModel:
+    """Minimises mean |y - [x; 1] W|^2 + ridge |W|^2, the bias left out of the penalty.
+
+    Args:
+      xs: `[N, D]`.
+      ys: `[N, K]`.
+      ridge: of features with a standard deviation of about one.
+
+    Example:
+      >>> model = fit_linear(np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]]))
+      >>> model.predict(np.array([[10.0]])).round(6).tolist()
+      [[21.0]]
+    """
+    xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    mean_x, mean_y = xs.mean(axis=0), ys.mean(axis=0)
+    centred = xs - mean_x
+    # Rows that pull the weights to zero make least squares of the penalty, and stay stable where columns depend.
+    penalty = np.sqrt(ridge * len(xs)) * np.eye(xs.shape[1])
+    rows = np.concatenate([centred, penalty]) if ridge else centred
+    targets = np.concatenate([ys - mean_y, np.zeros((len(rows) - len(xs), ys.shape[1]))])
+    slope = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    return LinearModel(np.concatenate([slope, (mean_y - mean_x @ slope)[None]]))
+
+
+class Interval(NamedTuple):
+    """A mean with a 95 % confidence interval.
+
+    Attributes:
+      mean: of the values.
+      low: lower end.
+      high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(values: np.ndarray, *, block: int = 1, draws: int = 2000, seed: int = 0) -> Interval:
+    """The mean of values `[N]` in order of time, with a moving-block bootstrap.
+
+    Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
+
+    Args:
+      values: `[N]`, such as absolute errors, or 1 for each right answer.
+      block: values that depend on each other, such as overlapping forecasts; 1 for independent ones.
+      draws: resampled means.
+      seed: the same one gives the same interval.
+    """
+    rng = np.random.default_rng(seed)
+    count, block = len(values), min(block, len(values))
+    sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
+    means = sums[rng.integers(len(sums), size=(draws, -(-count // block)))].mean(axis=1) / block
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(np.mean(values)), float(low), float(high))
