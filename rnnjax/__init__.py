@@ -1,7 +1,7 @@
 """rnnjax: recurrent networks for JAX."""
 
 from rnnjax import _jaxlib_check as _jaxlib_check
-from rnnjax import testing
+from rnnjax import diagnostics, testing
 from rnnjax.attention import (
     AdditiveParams,
     Alignment,
@@ -202,6 +202,7 @@ __all__ = [
     "conv_lstm",
     "conv_lstm_cell",
     "ctc",
+    "diagnostics",
     "dot_attention",
     "dropout",
     "encoder",
