@@ -143,11 +143,7 @@ def scheduled_sampling(
       [[0, 4, 4], [0, 1, 2]]
     """
     rows = stepping.count_rows("scheduled_sampling", carry)
-    tokens = jnp.asarray(tokens)
-    if tokens.ndim != 2 or tokens.shape[1] != rows:
-        raise ValueError(f"scheduled_sampling: expected tokens of shape [T, {rows}], got {tokens.shape}.")
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise TypeError(f"scheduled_sampling: expected tokens of integer ids, got {tokens.dtype}.")
+    tokens = stepping.check_tokens("scheduled_sampling", "tokens", tokens, ("T", rows))
     if jnp.ndim(truth) != 0:
         raise ValueError(f"scheduled_sampling: expected truth to be a number, got shape {jnp.shape(truth)}.")
     if not isinstance(truth, jax.core.Tracer) and not 0 <= float(truth) <= 1:
@@ -223,17 +219,8 @@ def exposure_bias(
       ([0.0, 0.0, 0.0], [2.0, 2.0, 1.0])
     """
     rows = stepping.count_rows("exposure_bias", carry)
-    targets, lengths = jnp.asarray(targets), jnp.asarray(lengths)
-    if targets.ndim != 2 or targets.shape[1] != rows or lengths.shape != (rows,):
-        raise ValueError(
-            f"exposure_bias: expected targets [T, {rows}] and lengths [{rows}], got shapes {targets.shape} and "
-            f"{lengths.shape}."
-        )
-    if not (jnp.issubdtype(targets.dtype, jnp.integer) and jnp.issubdtype(lengths.dtype, jnp.integer)):
-        raise TypeError(
-            f"exposure_bias: expected targets and lengths of integers, got {targets.dtype} and {lengths.dtype}."
-        )
-    stepping.check_lengths("exposure_bias", lengths, targets.shape[0])
+    targets = stepping.check_tokens("exposure_bias", "targets", targets, ("T", rows))
+    lengths = masking.check_lengths("exposure_bias", lengths, targets.shape[0], (rows,))
     bos = jnp.full_like(targets[:1], bos_id)
     read = jnp.concatenate([bos, targets[:-1]])[: targets.shape[0]]
     mask = masking.length_mask(lengths, targets.shape[0])  # [T, B]

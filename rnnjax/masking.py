@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.types import Array
 
@@ -56,6 +57,22 @@ def length_mask(lengths: Array, num_steps: int) -> Array:
     lengths = jnp.asarray(lengths)
     steps = jnp.arange(num_steps, dtype=lengths.dtype).reshape((num_steps,) + (1,) * lengths.ndim)
     return steps < jnp.expand_dims(lengths, 0)
+
+
+def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ...]) -> Array:
+    """lengths as integers of this shape, with values in [0, T] where these are known; raises unless they are."""
+    if not isinstance(lengths, jax.core.Tracer):
+        values = np.asarray(lengths)  # not jnp: what it makes while something is traced is not known
+        if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= num_steps):
+            raise ValueError(
+                f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}."
+            )
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"{where}: expected lengths of an integer dtype, in steps, got {lengths.dtype}.")
+    if lengths.shape != shape:
+        raise ValueError(f"{where}: expected lengths of shape {shape}, got {lengths.shape}.")
+    return lengths
 
 
 def _broadcast(mask: Array, leaf: Array) -> Array:

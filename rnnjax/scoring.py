@@ -62,19 +62,10 @@ def score_sequences(
       True
     """
     rows = stepping.count_rows("score_sequences", carry)
-    tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
-    if tokens.ndim != 2 or tokens.shape[0] != rows or lengths.shape != (rows,):
-        raise ValueError(
-            f"score_sequences: expected tokens [{rows}, T] and lengths [{rows}], got shapes {tokens.shape} and "
-            f"{lengths.shape}."
-        )
-    if not (jnp.issubdtype(tokens.dtype, jnp.integer) and jnp.issubdtype(lengths.dtype, jnp.integer)):
-        raise TypeError(
-            f"score_sequences: expected tokens and lengths of integers, got {tokens.dtype} and {lengths.dtype}."
-        )
+    tokens = stepping.check_tokens("score_sequences", "tokens", tokens, (rows, "T"))
+    lengths = masking.check_lengths("score_sequences", lengths, tokens.shape[1], (rows,))
     if length_norm not in LENGTH_NORMS:
         raise ValueError(f"score_sequences: expected length_norm of {', '.join(LENGTH_NORMS)}, got {length_norm!r}.")
-    stepping.check_lengths("score_sequences", lengths, tokens.shape[1])
     step_fn = stepping.checked("score_sequences", step_fn)
     vocabulary_size, dtype = stepping.logits_of("score_sequences", step_fn, carry, rows)
     mask = masking.length_mask(lengths, tokens.shape[1])  # [T, K]

@@ -103,15 +103,14 @@ def check_ids(where: str, name: str, ids: Any, vocabulary_size: int) -> None:
         )
 
 
-def check_lengths(where: str, lengths: Any, num_steps: int) -> None:
-    """Raises for lengths that are not between 0 and T, where their values are known."""
-    if isinstance(lengths, jax.core.Tracer):
-        return
-    values = np.asarray(lengths)  # not jnp: what it computes while something is traced is not known
-    if values.size and not (values.min() >= 0 and values.max() <= num_steps):
-        raise ValueError(
-            f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}."
-        )
+def check_tokens(where: str, name: str, tokens: Any, shape: tuple[int | str, int | str]) -> Array:
+    """tokens as an array of integer ids; raises unless it has the shape, such as ("T", 3), in which T may be any."""
+    tokens = jnp.asarray(tokens)
+    if tokens.ndim != 2 or any(n not in ("T", size) for n, size in zip(shape, tokens.shape, strict=True)):
+        raise ValueError(f"{where}: expected {name} of shape [{shape[0]}, {shape[1]}], got {tokens.shape}.")
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise TypeError(f"{where}: expected {name} of integer ids, got {tokens.dtype}.")
+    return tokens
 
 
 def logits_of(where: str, step_fn: StepFn, carry: Carry, rows: int) -> tuple[int, Any]:

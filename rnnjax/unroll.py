@@ -507,7 +507,8 @@ def _check_call(where: str, cell: Cell, xs: Any, carry: Carry | None, lengths, m
     if lengths is not None and mask is not None:
         raise ValueError(f"{where}: expected lengths or mask, got both; they mean the same thing.")
     if lengths is not None:
-        mask = masking.length_mask(_check_lengths(where, lengths, length, batch_shape), length)
+        leading = batch_shape[: np.ndim(lengths)]
+        mask = masking.length_mask(masking.check_lengths(where, lengths, length, leading), length)
     elif mask is not None:
         mask = _check_flags(where, "mask", mask, length, batch_shape, time_major)
     if resets is not None:
@@ -520,25 +521,6 @@ def _check_call(where: str, cell: Cell, xs: Any, carry: Carry | None, lengths, m
         _check_like(f"{where}: expected carry", initial, carry, "make it with cell.initial_carry(batch_shape)")
         initial = jax.tree.map(lambda zero, given: zero.astype(given.dtype), initial, carry)
     return _Run(initial if carry is None else carry, initial, _Steps(xs, mask, resets), length, batch_shape)
-
-
-def _check_lengths(where: str, lengths, length: int, batch_shape: tuple[int, ...]) -> Array:
-    """lengths as an integer array of leading axes of the batch shape, with values in [0, T] where known."""
-    if not isinstance(lengths, jax.core.Tracer):
-        values = np.asarray(lengths)
-        if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= length):
-            raise ValueError(
-                f"{where}: expected lengths between 0 and T = {length} steps, got {values.min()} to {values.max()}."
-            )
-    lengths = jnp.asarray(lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{where}: expected lengths of an integer dtype, in steps, got {lengths.dtype}.")
-    if lengths.shape != batch_shape[: lengths.ndim]:
-        raise ValueError(
-            f"{where}: expected lengths with the leading axes of the batch shape {batch_shape}, got shape "
-            f"{lengths.shape}."
-        )
-    return lengths
 
 
 def _check_flags(where: str, name: str, flags, length: int, batch_shape: tuple[int, ...], time_major: bool) -> Array:

@@ -338,16 +338,20 @@ def test_bad_exposure():
         return rnnjax.exposure_bias(STEP, carry, targets, lengths=lengths, bos_id=0, key=jax.random.key(0))
 
     for message, options in {
-        r"targets \[T, 3\] and lengths \[3\], got shapes \(7, 3\) and \(2,\)": {"lengths": jnp.array([1, 2])},
-        r"targets \[T, 3\] and lengths \[3\], got shapes \(7, 2\) and \(3,\)": {"targets": TOKENS[:, :2]},
-        r"targets \[T, 3\] and lengths \[3\], got shapes \(7,\) and \(3,\)": {"targets": TOKENS[:, 0]},
+        r"lengths of shape \(3,\), got \(2,\)": {"lengths": jnp.array([1, 2])},
+        r"lengths of shape \(3,\), got \(\)": {"lengths": 2},
+        r"targets of shape \[T, 3\], got \(7, 2\)": {"targets": TOKENS[:, :2]},
+        r"targets of shape \[T, 3\], got \(7,\)": {"targets": TOKENS[:, 0]},
         "lengths between 0 and T = 7, got 2 to 8": {"lengths": jnp.array([2, 8, 3])},
         "lengths between 0 and T = 7, got -1 to 2": {"lengths": np.array([2, -1, 0])},
     }.items():
         with pytest.raises(ValueError, match=f"exposure_bias: expected {message}"):
             bias(**options)
-    for options in ({"targets": TOKENS.astype(jnp.float32)}, {"lengths": jnp.array([1.0, 2.0, 3.0])}):
-        with pytest.raises(TypeError, match=r"exposure_bias: expected targets and lengths of integers, got .*float32"):
+    for message, options in {
+        "targets of integer ids": {"targets": TOKENS.astype(jnp.float32)},
+        "lengths of an integer dtype, in steps": {"lengths": jnp.array([1.0, 2.0, 3.0])},
+    }.items():
+        with pytest.raises(TypeError, match=f"exposure_bias: expected {message}, got float32"):
             bias(**options)
 
 
@@ -355,13 +359,18 @@ def test_arrays_that_are_known_may_be_closed_over_in_a_compiled_function():
     def step_fn(carry, token):
         return carry, jnp.zeros((token.shape[0], 5)) + carry[:, None]
 
-    targets, lengths = jnp.array([[1, 2, 3], [4, 2, 1]]), jnp.array([2, 1, 0])
+    targets = jnp.array([[1, 2, 3], [4, 2, 1]])
 
-    @jax.jit
-    def compiled(carry):
-        bias = rnnjax.exposure_bias(step_fn, carry, targets, lengths=lengths, bos_id=0, key=jax.random.key(0))
-        scores = rnnjax.score_sequences(step_fn, carry, targets.T, lengths=lengths, bos_id=0).scores
-        return bias.truth.count, scores
+    def compiled(lengths):
+        @jax.jit
+        def both(carry):
+            bias = rnnjax.exposure_bias(step_fn, carry, targets, lengths=lengths, bos_id=0, key=jax.random.key(0))
+            scores = rnnjax.score_sequences(step_fn, carry, targets.T, lengths=lengths, bos_id=0).scores
+            return bias.truth.count, scores
 
-    count, scores = compiled(jnp.ones(3))
+        return both(jnp.ones(3))
+
+    count, scores = compiled(jnp.array([2, 1, 0]))
     assert count.tolist() == [2.0, 1.0] and scores.shape == (3,)
+    with pytest.raises(ValueError, match="exposure_bias: expected lengths between 0 and T = 2, got 0 to 3"):
+        compiled(np.array([2, 3, 0]))

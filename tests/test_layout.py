@@ -28,7 +28,7 @@ ARROWS = {
     "sampling": {"types", "masking", "scan", "stepping", "largest"},
     "beam": {"types", "masking", "scan", "stepping", "largest"},
     "scoring": {"types", "masking", "scan", "stepping", "beam"},
-    "attention": {"types", "masking"},
+    "attention": {"types", "masking", "attention"},
     "seq2seq": {"types", "unroll", "attention"},
     "exposure": {"types", "masking", "scan", "stepping", "losses"},
     "losses": {"types", "masking"},
@@ -39,19 +39,25 @@ ARROWS = {
     "training": {"types", "masking", "checkpoints", "reporting"},
     "text": set(),
     "windows": set(),
+    "diagnostics": {"types", "scan", "unroll", "rewrite"},
     "testing": {"types", "unroll"},
 }
-REWRITE = (
-    "jaxprs",
-    "taps",
-    "hoisting",
-    "residuals",
-    "program",
-    "linearise",
-    "blocks",
-    "gradients",
-    "loop",
-)  # each may import those before
+WITHIN = {  # each module of a package may import those before it
+    "attention": ("base", "common", "mechanism", "additive", "dot", "location", "local", "monotonic"),
+    "cells": ("common", "rnn", "gru", "lstm", "gated", "layer_norm", "conv"),
+    "rewrite": (
+        "jaxprs",
+        "taps",
+        "hoisting",
+        "residuals",
+        "program",
+        "linearise",
+        "blocks",
+        "keeping",
+        "gradients",
+        "loop",
+    ),
+}
 NUMPY_ONLY = ("text", "windows")
 
 
@@ -83,12 +89,14 @@ def test_imports_point_down(path):
         assert name.split(".")[0] not in ("experiments", "tests", "matplotlib", "tyro", "torch")
 
 
-@pytest.mark.parametrize("module", REWRITE)
-def test_imports_within_the_rewrite_point_down(module):
-    for node in ast.walk(ast.parse((ROOT / "rnnjax" / "rewrite" / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("rnnjax.rewrite"):
-            names = [a.name for a in node.names] if node.module == "rnnjax.rewrite" else [node.module.split(".")[-1]]
-            assert set(names) <= set(REWRITE[: REWRITE.index(module)])
+@pytest.mark.parametrize(("package", "module"), [(package, module) for package in WITHIN for module in WITHIN[package]])
+def test_imports_within_a_package_point_down(package, module):
+    folder, before = ROOT / "rnnjax" / package, WITHIN[package][: WITHIN[package].index(module)]
+    assert {path.stem for path in folder.glob("*.py")} == {"__init__", *WITHIN[package]}
+    for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"rnnjax.{package}"):
+            of_package = node.module == f"rnnjax.{package}"
+            assert {a.name for a in node.names} <= set(before) if of_package else node.module.split(".")[-1] in before
 
 
 @pytest.mark.parametrize("module", NUMPY_ONLY)

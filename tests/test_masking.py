@@ -7,6 +7,7 @@ import pytest
 from helpers import assert_close, normal
 
 import rnnjax
+from rnnjax import masking
 
 NAN = float("nan")
 
@@ -27,6 +28,14 @@ def test_length_mask_takes_any_shape_and_integer(lengths):
 
 def test_length_mask_of_no_steps_is_empty():
     assert rnnjax.length_mask(jnp.array([0, 2, 3]), 0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("lengths", [[2, 8], np.array([2, 8]), np.array([2, 2**40])])
+def test_lengths_that_are_known_are_checked_in_a_compiled_function_too(lengths):
+    with pytest.raises(ValueError, match=f"here: expected lengths between 0 and T = 7, got 2 to {lengths[1]}"):
+        jax.jit(lambda x: (masking.check_lengths("here", lengths, 7, (2,)), x))(1.0)
+    traced = jax.jit(lambda lengths: masking.check_lengths("here", lengths, 7, (2,)))
+    assert traced(jnp.array([2, 8])).tolist() == [2, 8]
 
 
 def test_select_takes_each_entry_from_its_side():

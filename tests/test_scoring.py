@@ -176,9 +176,9 @@ def test_numpy_arrays_will_do():
 
 def test_bad_sequences():
     for message, options in {
-        r"tokens \[3, T\] and lengths \[3\], got shapes \(2, 7\)": {"tokens": TOKENS[:2]},
-        r"got shapes \(7,\) and \(3,\)": {"tokens": TOKENS[0]},
-        r"got shapes \(3, 7\) and \(2,\)": {"lengths": (1, 2)},
+        r"tokens of shape \[3, T\], got \(2, 7\)": {"tokens": TOKENS[:2]},
+        r"tokens of shape \[3, T\], got \(7,\)": {"tokens": TOKENS[0]},
+        r"lengths of shape \(3,\), got \(2,\)": {"lengths": (1, 2)},
         "tokens from 0 to 4, ids of the 5 logits, got .* to 5": {"tokens": TOKENS.at[0, 3].set(5)},
         "tokens from 0 to 4, .*got -1 to": {"tokens": TOKENS.at[1, 6].set(-1)},
         "lengths between 0 and T = 7, got 0 to 8": {"lengths": (8, 3, 0)},
@@ -190,8 +190,11 @@ def test_bad_sequences():
         with pytest.raises(ValueError, match=f"score_sequences: expected .*{message}"):
             scored(**options)
     scored(tokens=TOKENS.at[0, 4].set(5).at[2, 0].set(-1))  # behind the lengths
-    for options in ({"tokens": TOKENS.astype(jnp.float32)}, {"lengths": (1.0, 2.0, 3.0)}):
-        with pytest.raises(TypeError, match=r"score_sequences: expected tokens and lengths of integers, got .*float32"):
+    for message, options in {
+        "tokens of integer ids": {"tokens": TOKENS.astype(jnp.float32)},
+        "lengths of an integer dtype, in steps": {"lengths": (1.0, 2.0, 3.0)},
+    }.items():
+        with pytest.raises(TypeError, match=f"score_sequences: expected {message}, got float32"):
             scored(**options)
 
 

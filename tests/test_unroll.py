@@ -61,15 +61,19 @@ UNROLL_ERRORS = {
     "lengths_of_another_batch": (
         {"lengths": jnp.array([2, 3, 5])},
         ValueError,
-        r"lengths with the leading axes of the batch shape \(2,\), got shape \(3,\)",
+        r"lengths of shape \(2,\), got \(3,\)",
     ),
-    "lengths_of_too_many_axes": ({"lengths": jnp.array([[2, 3]])}, ValueError, r"lengths with.*got shape \(1, 2\)"),
+    "lengths_of_too_many_axes": (
+        {"lengths": jnp.array([[2, 3]])},
+        ValueError,
+        r"lengths of shape \(2,\), got \(1, 2\)",
+    ),
     "lengths_beyond_the_end": (
         {"lengths": jnp.array([2, 8])},
         ValueError,
-        "lengths between 0 and T = 7 steps, got 2 to 8",
+        "lengths between 0 and T = 7, got 2 to 8",
     ),
-    "lengths_negative": ({"lengths": [-1, 5]}, ValueError, "lengths between 0 and T = 7 steps, got -1 to 5"),
+    "lengths_negative": ({"lengths": [-1, 5]}, ValueError, "lengths between 0 and T = 7, got -1 to 5"),
     "lengths_and_mask": (
         {"lengths": jnp.array([2, 3]), "mask": jnp.ones((T, B), bool)},
         ValueError,
