@@ -11,6 +11,7 @@ it depends on: INVARIANT < INPUT < CARRY. From there:
     program.py    all of that, one after the other: the rewritten body
     linearise.py  a step and its linearisation
     blocks.py     how many steps are worked on at once
+    keeping.py    what a block of steps keeps for its derivative
     gradients.py  the derivative of the loop
     loop.py       the loop put together again
 """

@@ -9,15 +9,15 @@ mode, so forward mode and higher derivatives are those of the scans below.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
-from rnnjax.rewrite import blocks, hoisting, jaxprs, residuals, taps
-from rnnjax.rewrite.jaxprs import Atom, Jaxpr, Var
-from rnnjax.rewrite.linearise import Body, find_live, linearise, live_outputs, turned_weight
+from rnnjax.rewrite import blocks, hoisting, jaxprs, keeping, taps
+from rnnjax.rewrite.jaxprs import Jaxpr, Var
+from rnnjax.rewrite.linearise import Body, Live, find_live, linearise, live_outputs
 from rnnjax.rewrite.program import Program
 
 Tangents = Sequence[Any]  # None stands for zero, which is not computed
@@ -27,80 +27,99 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
     """The rule of custom_jvp, with symbolic zeros: (carry, ys) and their tangents."""
     invariants, init, xs = primals
     d_invariants, d_init, d_xs = ([_none_if_zero(t) for t in group] for group in tangents)
-    parts, addends = program.parts, program.addends
-    before, d_before = _jvp(parts.before, _at_once, invariants, d_invariants)
-    fixed, d_fixed = [*invariants, *before], [*d_invariants, *d_before]
+    before, d_before = _jvp(program.parts.before, _at_once, invariants, d_invariants)
+    at = _Inputs(invariants, [*invariants, *before], init, xs)
+    d_at = _Inputs(d_invariants, [*d_invariants, *d_before], d_init, d_xs)
 
-    # What has a tangent, known before anything is computed.
-    body = Body(parts.body, len(fixed), len(init))
-    has_tangent = [tangent is not None for tangent in (*d_fixed, *d_init, *d_xs)]
-    has_tangent += live_outputs(parts.for_all, [*d_fixed, *d_xs])
-    is_routed = live_outputs(addends.jaxpr, [*d_invariants, *d_xs])
-    routed_taps = [tap for tap, is_live in zip(addends.tap, is_routed, strict=True) if is_live]
-    live_inputs = [var for var, is_live in zip(body.jaxpr.invars, has_tangent, strict=True) if is_live]
-    live = find_live(body, live_inputs, routed_taps)
-    turned = [turned_weight(eqn, body, fixed) for eqn in body.products]
-    linearised = linearise(body, live, fixed, init, turned)
+    loop = _Loop(program, at, d_at)
+    size = loop.kept.size
+    d_of_carry = dict(zip(loop.body.carry, d_init, strict=True))
+    start = [jnp.zeros(v.aval.shape, v.aval.dtype) if d_of_carry[v] is None else d_of_carry[v] for v in loop.live_carry]
+    split_xs, split_d_xs = blocks.split(program, (xs, _not_none(d_xs)), size)
+    carry, (ys, stacks, first) = blocks.scan(program, loop.values, init, split_xs, size)
+    block = _Block(split_xs, stacks, first, [ys[number] for number in loop.kept.earlier.values()], split_d_xs)
+    # Checkpointed, so that nothing that a block computes of what is there is kept beside it.
+    d_carry, d_ys = blocks.scan(program, jax.checkpoint(loop.tangents, prevent_cse=False), start, block, size)
+    ys, d_ys = blocks.join(program, (ys, d_ys), size)
+    d_live = iter([*d_carry, *d_ys])
+    d_outs = [
+        next(d_live) if is_live else zero_from_primal(out, symbolic_zeros=True)
+        for out, is_live in zip([*carry, *ys], loop.live.outputs, strict=True)
+    ]
+    return (carry, ys), (d_outs[: len(init)], d_outs[len(init) :])
 
-    step, push = linearised.step, linearised.push
-    n_outs, n_lhs = len(body.jaxpr.outvars), len(live.weighed)
-    n_fixed = len(step.invars) - len(init) - len(body.scanned)
-    fixed_vars, carry_vars = step.invars[:n_fixed], step.invars[n_fixed : n_fixed + len(init)]
-    x_vars, for_all_vars = step.invars[n_fixed + len(init) :][: len(xs)], step.invars[n_fixed + len(init) + len(xs) :]
-    fixed_of = dict(zip(fixed_vars, [*linearised.consts, *fixed, *_not_none(turned)], strict=True))
-    outs, lhs, point = step.outvars[:n_outs], step.outvars[n_outs : n_outs + n_lhs], step.outvars[n_outs + n_lhs :]
 
-    # What the linear body reads of the point where it was linearised, and what is kept for that. The xs are there
-    # anyway; what was computed of them costs as much to keep as anything else.
-    push_reads = jaxprs.reads(push.eqns, push.outvars)
-    point_of = {
-        var: atom for var, atom in zip(push.invars[: linearised.point], point, strict=True) if var in push_reads
-    }
-    there = {*fixed_vars, *x_vars}
-    kept = [var for var in jaxprs.variables(lhs) if var not in there]
-    kept += residuals.cheapest_to_keep(step, there, kept, jaxprs.variables(point_of.values()))
-    again = jaxprs.needed(step.eqns, point_of.values(), given={*there, *kept})
-    read_again = jaxprs.reads(again, point_of.values())
+class _Inputs(NamedTuple):
+    """What a loop starts from: values, or their tangents."""
 
-    inputs = push.invars[linearised.point :]
-    input_of = dict(zip(live.inputs, inputs, strict=False))
-    tap_of = dict(zip(live.taps, inputs[len(live.inputs) :], strict=True))
-    live_carry = [var for var in body.carry if var in input_of]
-    d_xs_live = [tangent is not None for tangent in d_xs]
-    earlier = _outputs_of_the_step_before(kept, carry_vars, outs)
-    stacks_up = [var for var in kept if var not in earlier]
-    size = blocks.size(program, [*stacks_up, *outs[len(init) :]], [tap_of[tap] for tap in live.taps])
-    if size == program.length:  # to shift outputs of all steps by one would take a copy of them
-        earlier, stacks_up = {}, kept
-    of_step = [var for var in stacks_up if var not in for_all_vars]
+    invariants: Sequence[Any]
+    fixed: Sequence[Any]  # the invariants, and what is computed of them before the loop
+    init: Sequence[Any]
+    xs: Sequence[Any]
 
-    def values(carry, xs):
-        """A block of steps, and what is kept of them."""
-        for_all = hoisting.for_all_steps(parts.for_all, fixed, xs)
+
+class _Block(NamedTuple):
+    """What is there of a block of steps when its tangents are computed."""
+
+    xs: list[Any]
+    stacks: list[Any]  # of `Kept.stacks`
+    first: list[Any]  # of `Kept.earlier`: the carries that the block started from
+    ys: list[Any]  # of `Kept.earlier`: what its steps have put out
+    d_xs: list[Any]  # those that are not zero
+
+
+class _Loop:
+    """A loop at a point, linearised: the values of a block of steps, and their tangents."""
+
+    def __init__(self, program: Program, at: _Inputs, d_at: _Inputs):
+        self.program, self.at, self.d_at = program, at, d_at
+        self.body = Body(program.parts.body, len(at.fixed), len(at.init), len(at.xs))
+        self.live = _find_live(program, self.body, d_at)
+        self.live_carry = [var for var in self.body.carry if var in self.live.inputs]
+        self.linearised = linearise(self.body, self.live, at.fixed, at.init)
+        self.kept = keeping.choose(program, self.linearised)
+
+    def values(self, carry: list[Any], xs: Sequence[Any]) -> tuple[list[Any], tuple[list[Any], ...]]:
+        """A block of steps: the carry after it, its ys, and what is kept of it (`stacks` and `first` of `_Block`)."""
+        step, kept = self.linearised.step, self.kept
+        for_all = hoisting.for_all_steps(self.program.parts.for_all, self.at.fixed, xs)
+        of_step = [var for var in kept.stacks if var not in step.for_all]
+        eqns = jaxprs.needed(step.jaxpr.eqns, [*step.returned, *step.ys, *of_step])
 
         def values_step(carry, inputs):
-            env = {**fixed_of, **dict(zip([*carry_vars, *x_vars, *for_all_vars], [*carry, *inputs], strict=True))}
-            jaxprs.run(step, jaxprs.needed(step.eqns, [*outs, *of_step]), env)
-            results = [jaxprs.read(env, atom) for atom in outs]
-            return results[: len(carry)], (results[len(carry) :], [env[var] for var in of_step])
+            varying = zip([*step.carry, *step.xs, *step.for_all], [*carry, *inputs], strict=True)
+            env = {**self.linearised.fixed, **dict(varying)}
+            jaxprs.run(step.jaxpr, eqns, env)
+            returned, ys = ([jaxprs.read(env, atom) for atom in atoms] for atoms in (step.returned, step.ys))
+            return returned, (ys, [env[var] for var in of_step])
 
-        first = [carry[carry_vars.index(var)] for var in earlier]
-        carry, (ys, stacks) = program.scan(values_step, carry, [*xs, *for_all], size)
-        stacked = dict(zip([*for_all_vars, *of_step], [*for_all, *stacks], strict=True))
-        return carry, (ys, [stacked[var] for var in stacks_up], first)
+        first = [carry[step.carry.index(var)] for var in kept.earlier]
+        after, (ys, stacks) = self.program.scan(values_step, carry, [*xs, *for_all], kept.size)
+        stacked = dict(zip([*step.for_all, *of_step], [*for_all, *stacks], strict=True))
+        return after, (ys, [stacked[var] for var in kept.stacks], first)
 
-    def tangents_of(d_carry, block):
-        """Their tangents: linear in (d_carry, d_xs, d_fixed)."""
-        xs, stacks, first, ys, d_xs = block
-        d_xs = _with_none(d_xs, d_xs_live)
-        stacked = dict(zip([*stacks_up, *x_vars], [*stacks, *xs], strict=True))
-        stacked |= {
-            var: _step_before(y, start, program.reverse) for var, start, y in zip(earlier, first, ys, strict=True)
-        }
-        _, d_for_all = _jvp(parts.for_all, _in_block(len(fixed)), [*fixed, *xs], [*d_fixed, *d_xs], values_too=False)
-        d_of = dict(zip(body.jaxpr.invars, [*d_fixed, *d_init, *d_xs, *d_for_all], strict=True))
+    def tangents(self, d_carry: Sequence[Any], block: _Block) -> tuple[list[Any], list[Any]]:
+        """The tangents of a block: of the carry after it and of its ys, linear in d_carry and those of the inputs."""
+        parts, at, d_at = self.program.parts, self.at, self.d_at
+        d_xs = _with_none(block.d_xs, [tangent is not None for tangent in d_at.xs])
+        stacked = self._stacked(block)
+        _, d_for_all = _jvp(
+            parts.for_all, _in_block(len(at.fixed)), [*at.fixed, *block.xs], [*d_at.fixed, *d_xs], values_too=False
+        )
+        d_of = dict(zip(self.body.jaxpr.invars, [*d_at.fixed, *d_at.init, *d_xs, *d_for_all], strict=True))
+        return self._push(d_carry, stacked, d_of, self._taps(block.xs, d_xs, stacked, d_of))
 
-        # The taps of the block.
+    def _stacked(self, block: _Block) -> dict[Var, Any]:
+        """What is there of all steps of a block."""
+        step, kept = self.linearised.step, self.kept
+        stacked = dict(zip([*kept.stacks, *step.xs], [*block.stacks, *block.xs], strict=True))
+        for var, start, y in zip(kept.earlier, block.first, block.ys, strict=True):
+            stacked[var] = _step_before(y, start, self.program.reverse)
+        return stacked
+
+    def _taps(self, xs: Sequence[Any], d_xs: Tangents, stacked: dict[Var, Any], d_of: dict[Var, Any]) -> dict[int, Any]:
+        """The taps of all steps of a block: of the addends that are routed, and of the weights' tangents."""
+        addends, invariants, d_invariants = self.program.addends, self.at.invariants, self.d_at.invariants
         _, d_routed = _jvp(
             addends.jaxpr, _in_block(len(invariants)), [*invariants, *xs], [*d_invariants, *d_xs], values_too=False
         )
@@ -108,59 +127,53 @@ def push_forward(program: Program, primals: tuple, tangents: tuple) -> tuple:
         for number, varies, tangent in zip(addends.tap, addends.varies, d_routed, strict=True):
             if tangent is not None:
                 _add(tap, number, tangent if varies else tangent[None])
-        for eqn, atom in zip(live.weighed, lhs, strict=True):
+        for eqn, atom in zip(self.live.weighed, self.linearised.step.lhs, strict=True):
             position = eqn.params["weight"]
             d_weight = d_of[eqn.invars[position]]
             product = taps.product_of_all_steps(eqn.params["eqn"], position, stacked[atom], d_weight)
             _add(tap, eqn.params["tap"], product)
+        return tap
 
-        # The loop over the linear body.
-        used = [var for var in live.inputs if var not in body.carry and input_of[var] in push_reads]
-        d_step = {input_of[var]: d_of[var] for var in used if var in body.scanned}
+    def _push(
+        self, d_carry: Sequence[Any], stacked: dict[Var, Any], d_of: dict[Var, Any], tap: dict[int, Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """The loop over the linear body."""
+        (step, fixed, push), kept, scanned = self.linearised, self.kept, self.body.scanned
+        used = [var for var in self.live.inputs if var not in self.body.carry and push.input_of[var] in push.reads]
+        d_step = {push.input_of[var]: d_of[var] for var in used if var in scanned}
         d_step |= {
-            var: jnp.broadcast_to(tap[number], (size, *var.aval.shape))
-            for number, var in tap_of.items()
-            if var in push_reads
+            var: jnp.broadcast_to(tap[number], (kept.size, *var.aval.shape))
+            for number, var in push.tap_of.items()
+            if var in push.reads
         }
-        d_of_fixed = {input_of[var]: d_of[var] for var in used if var not in body.scanned}
+        d_fixed = {push.input_of[var]: d_of[var] for var in used if var not in scanned}
+        d_carry_vars = [push.input_of[var] for var in self.live_carry]
+        read_again = kept.read_again()
         replayed = {var: stack for var, stack in stacked.items() if var in read_again}
 
         def linear_step(d_carry, now):
             replayed_t, d_step_t = now
-            env = {**fixed_of, **dict(zip(replayed, replayed_t, strict=True))}
-            jaxprs.run(step, again, env)
-            env = {var: jaxprs.read(env, atom) for var, atom in point_of.items()} | d_of_fixed
-            env |= dict(zip(d_step, d_step_t, strict=True))
-            env |= {input_of[var]: tangent for var, tangent in zip(live_carry, d_carry, strict=True)}
-            jaxprs.run(push, push.eqns, env)
-            d_outs = [jaxprs.read(env, atom) for atom in push.outvars]
-            return d_outs[: len(live_carry)], d_outs[len(live_carry) :]
+            env = {**fixed, **dict(zip(replayed, replayed_t, strict=True))}
+            jaxprs.run(step.jaxpr, kept.again, env)
+            env = {var: jaxprs.read(env, atom) for var, atom in kept.point.items()} | d_fixed
+            env |= dict(zip([*d_step, *d_carry_vars], [*d_step_t, *d_carry], strict=True))
+            jaxprs.run(push.jaxpr, push.jaxpr.eqns, env)
+            d_outs = [jaxprs.read(env, atom) for atom in push.jaxpr.outvars]
+            return d_outs[: len(d_carry)], d_outs[len(d_carry) :]
 
         # Checkpointed, or transposing would move what is computed again into the forward loop, and keep it all.
         linear_loop = jax.checkpoint(linear_step, prevent_cse=False)
-        return program.scan(linear_loop, d_carry, (list(replayed.values()), list(d_step.values())), size)
-
-    d_of_carry = dict(zip(body.carry, d_init, strict=True))
-    start = [jnp.zeros(v.aval.shape, v.aval.dtype) if d_of_carry[v] is None else d_of_carry[v] for v in live_carry]
-    split_xs, split_d_xs = blocks.split(program, (xs, _not_none(d_xs)), size)
-    carry, (ys, stacks, first) = blocks.scan(program, values, init, split_xs, size)
-    block = split_xs, stacks, first, [ys[number] for number in earlier.values()], split_d_xs
-    # Checkpointed, so that nothing that a block computes of what is there is kept beside it.
-    d_carry, d_ys = blocks.scan(program, jax.checkpoint(tangents_of, prevent_cse=False), start, block, size)
-    ys, d_ys = blocks.join(program, (ys, d_ys), size)
-    d_live = iter([*d_carry, *d_ys])
-    d_outs = [
-        next(d_live) if is_live else zero_from_primal(out, symbolic_zeros=True)
-        for out, is_live in zip([*carry, *ys], live.outputs, strict=True)
-    ]
-    return (carry, ys), (d_outs[: len(init)], d_outs[len(init) :])
+        return self.program.scan(linear_loop, d_carry, (list(replayed.values()), list(d_step.values())), kept.size)
 
 
-def _outputs_of_the_step_before(kept: Sequence[Var], carry: Sequence[Var], outs: Sequence[Atom]) -> dict[Var, int]:
-    """The kept carries that the step before has put out as its y: which of the ys each is."""
-    returned, ys = outs[: len(carry)], outs[len(carry) :]
-    pairs = [(var, after) for var, after in zip(carry, returned, strict=True) if var in kept and after in ys]
-    return {var: ys.index(after) for var, after in pairs if jaxprs.is_var(after)}
+def _find_live(program: Program, body: Body, d_at: _Inputs) -> Live:
+    """What has a tangent in the loop, known before anything is computed."""
+    has_tangent = [tangent is not None for tangent in (*d_at.fixed, *d_at.init, *d_at.xs)]
+    has_tangent += live_outputs(program.parts.for_all, [*d_at.fixed, *d_at.xs])
+    live_inputs = [var for var, is_live in zip(body.jaxpr.invars, has_tangent, strict=True) if is_live]
+    is_routed = live_outputs(program.addends.jaxpr, [*d_at.invariants, *d_at.xs])
+    routed_taps = [tap for tap, is_live in zip(program.addends.tap, is_routed, strict=True) if is_live]
+    return find_live(body, live_inputs, routed_taps)
 
 
 def _step_before(y: Any, start: Any, reverse: bool) -> Any:

@@ -54,6 +54,7 @@ def avals(atoms: Iterable[Atom]) -> list[jax.ShapeDtypeStruct]:
 
 
 def is_var(atom: Atom) -> bool:
+    """Whether an atom is a var, not a literal."""
     return not isinstance(atom, core.Literal)
 
 
@@ -70,6 +71,7 @@ def evaluate(jaxpr: Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, value
 
 
 def read(env: dict, atom: Atom) -> Any:
+    """The value of an atom: what env has for a var, its own for a literal."""
     return env[atom] if is_var(atom) else atom.val
 
 
@@ -110,6 +112,7 @@ def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
 
 
 def level_of(level: dict[Var, int], atom: Atom) -> int:
+    """The level of an atom, given those of the vars: a literal is invariant."""
     return level[atom] if is_var(atom) else INVARIANT
 
 

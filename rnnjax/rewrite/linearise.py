@@ -1,5 +1,6 @@
 """A step of the loop and its linearisation: what of it has a tangent, and the linear body that moves it on."""
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,13 +12,12 @@ from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var, is_float
 
 
 class Body:
-    """A body with its inputs by kind."""
+    """A body with its inputs by kind: fixed, carry, xs, and what is computed for all steps."""
 
-    def __init__(self, jaxpr: Jaxpr, n_fixed: int, n_carry: int):
+    def __init__(self, jaxpr: Jaxpr, n_fixed: int, n_carry: int, n_xs: int):
         self.jaxpr = jaxpr
-        self.fixed = jaxpr.invars[:n_fixed]
-        self.carry = jaxpr.invars[n_fixed : n_fixed + n_carry]
-        self.scanned = jaxpr.invars[n_fixed + n_carry :]
+        self.fixed, self.carry, self.xs, self.for_all = _split(jaxpr.invars, n_fixed, n_carry, n_xs)
+        self.scanned = [*self.xs, *self.for_all]
         self.products = [eqn for eqn in jaxpr.eqns if eqn.primitive is taps.product_p]
 
 
@@ -30,13 +30,35 @@ class Live(NamedTuple):
     weighed: list[Eqn]  # products whose weight has one
 
 
+class Step:
+    """A step that also returns the point where it was linearised, with its inputs and outputs by kind."""
+
+    def __init__(self, jaxpr: Jaxpr, body: Body, live: Live):
+        self.jaxpr = jaxpr
+        n_fixed = len(jaxpr.invars) - len(body.carry) - len(body.scanned)  # constants and turned weights among them
+        self.fixed, self.carry, self.xs, self.for_all = _split(jaxpr.invars, n_fixed, len(body.carry), len(body.xs))
+        self.returned, self.ys, self.lhs, self.point = _split(
+            jaxpr.outvars, len(body.carry), len(body.jaxpr.outvars) - len(body.carry), len(live.weighed)
+        )
+
+
+class Push:
+    """The linear body, from the point and the tangents of live inputs and taps to those of live outputs."""
+
+    def __init__(self, jaxpr: Jaxpr, n_point: int, live: Live):
+        self.jaxpr = jaxpr
+        self.point, inputs, of_taps = _split(jaxpr.invars, n_point, len(live.inputs))
+        self.input_of = dict(zip(live.inputs, inputs, strict=True))
+        self.tap_of = dict(zip(live.taps, of_taps, strict=True))
+        self.reads = jaxprs.reads(jaxpr.eqns, jaxpr.outvars)
+
+
 class Linearised(NamedTuple):
     """A step, and its linearisation at the point where it was."""
 
-    step: Jaxpr  # (consts, fixed, turned, carry, scanned) -> (outputs, left operands, point)
-    consts: list[Any]
-    push: Jaxpr  # (point, tangents of live inputs, taps) -> tangents of live outputs
-    point: int  # how many
+    step: Step
+    fixed: dict[Var, Any]  # the values of what is fixed in the step
+    push: Push
 
 
 def reached(jaxpr: Jaxpr, live: Collection[Var], live_taps: Collection[int] | None = None) -> set[Var]:
@@ -80,7 +102,7 @@ def find_live(body: Body, live: Collection[Var], outside_taps: Iterable[int]) ->
     return Live(inputs, outputs, sorted(numbers & taken), weighed)
 
 
-def turned_weight(eqn: Eqn, body: Body, fixed: Sequence[Any]) -> Any:
+def _turned_weight(eqn: Eqn, body: Body, fixed: Sequence[Any]) -> Any:
     """The transposed weight of a product, copied once before the loop, or None."""
     position = eqn.params["weight"]
     weight = eqn.invars[position]
@@ -89,8 +111,9 @@ def turned_weight(eqn: Eqn, body: Body, fixed: Sequence[Any]) -> Any:
     return jnp.swapaxes(fixed[body.fixed.index(weight)], 0, 1)
 
 
-def linearise(body: Body, live: Live, fixed: Sequence[Any], init: Sequence[Any], turned: Sequence[Any]) -> Linearised:
+def linearise(body: Body, live: Live, fixed: Sequence[Any], init: Sequence[Any]) -> Linearised:
     """The body and its linear body, with taps where products and sums take them."""
+    turned = [_turned_weight(eqn, body, fixed) for eqn in body.products]
     tap_avals = {
         eqn.params["tap"]: eqn.outvars[0].aval for eqn in body.jaxpr.eqns if eqn.params.get("takes_tap", False)
     }
@@ -128,4 +151,13 @@ def linearise(body: Body, live: Live, fixed: Sequence[Any], init: Sequence[Any],
 
     examples = [jax.tree.map(jax.typeof, leaves) for leaves in (list(fixed), list(turned), list(init))]
     jaxpr, consts = jaxprs.trace(step, *examples, jaxprs.avals(body.scanned))
-    return Linearised(taps.unmarked(jaxpr), consts, linear["push"], linear["point"])
+    values = [*consts, *fixed, *(weight for weight in turned if weight is not None)]
+    of_step = Step(taps.unmarked(jaxpr), body, live)
+    push = Push(linear["push"], linear["point"], live)
+    return Linearised(of_step, dict(zip(of_step.fixed, values, strict=True)), push)
+
+
+def _split(values: Sequence[Any], *counts: int) -> list[list[Any]]:
+    """values in parts of so many each, and what is left."""
+    rest = iter(values)
+    return [*(list(itertools.islice(rest, count)) for count in counts), list(rest)]
