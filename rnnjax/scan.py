@@ -74,7 +74,7 @@ def _rewritten(f, init: Any, xs: Any, length: int | None, reverse: bool, unroll:
     # A weakly typed carry, a Python number, takes its dtype from the body.
     if not steps or any(jax.typeof(leaf).weak_type for leaf in leaves if hasattr(jax.typeof(leaf), "weak_type")):
         return None
-    leaves, x_leaves = list(map(jnp.asarray, leaves)), list(map(jnp.asarray, x_leaves))
+    leaves, x_leaves = list(map(_as_array, leaves)), list(map(_as_array, x_leaves))
     returned: list[Any] = []
 
     def flat(carry, x):
@@ -96,10 +96,15 @@ def _rewritten(f, init: Any, xs: Any, length: int | None, reverse: bool, unroll:
         return None
 
     def run() -> tuple[Any, Any]:
-        carry, ys = make_loop(program)(consts, leaves, x_leaves)
+        carry, ys = make_loop(program)(list(map(_as_array, consts)), leaves, x_leaves)
         return tuple(jax.tree.unflatten(jax.tree.structure(o), v) for o, v in zip(out, (carry, ys), strict=True))
 
     return run
+
+
+def _as_array(leaf: Any) -> Any:
+    """An array of JAX's own, also where vmap or jvp has been given one of NumPy's, which a custom_jvp cannot take."""
+    return jnp.array(leaf) if isinstance(leaf, jax.core.Tracer) else jnp.asarray(leaf)
 
 
 def _length(x_leaves: list[Any], length: int | None) -> int | None:

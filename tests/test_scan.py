@@ -1,10 +1,12 @@
 """rnnjax.scan is jax.lax.scan is a Python loop: values, derivatives of every kind, and edges."""
 
+import functools
 from typing import Any, NamedTuple
 
 import hypothesis
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import assert_close, normal, values_and_gradients, weighted_sum
 from hypothesis import strategies as st
@@ -539,6 +541,23 @@ def test_random_keys_are_carried():
     key, ys = rnnjax.scan(f, jax.random.key(0), xs)
     expected_key, expected = python_scan(f, jax.random.key(0), xs)
     assert_close((jax.random.key_data(key), ys), (jax.random.key_data(expected_key), expected))
+
+
+def test_arrays_of_numpy_under_transformations():
+    """vmap and jvp wrap them as they are, and a custom derivative takes none of them while jit traces."""
+    xs, w = np.asarray(normal(0, T, M, N)), np.asarray(normal(1, N, N))
+
+    def run(scan, xs, w):
+        return scan(lambda c, x: (jnp.tanh(c @ w + x),) * 2, jnp.zeros(N), xs)
+
+    transforms = {
+        "vmap over xs": lambda run: jax.vmap(lambda x: run(x, w), 1)(xs),
+        "vmap over what is closed over": lambda run: jax.vmap(run, (1, None))(xs, w),
+        "jvp": lambda run: jax.jvp(lambda x, w: run(x[:, 0], w), (xs, w), (xs, w)),
+    }
+    for transform in transforms.values():
+        got = jax.jit(lambda t=transform: t(functools.partial(run, rnnjax.scan)))()
+        assert_close(got, transform(functools.partial(run, jax.lax.scan)))
 
 
 def test_python_scalars_start_a_carry():
