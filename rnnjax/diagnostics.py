@@ -29,9 +29,21 @@ class _Nudged(NamedTuple):
     nudges: list[Array]  # of the floating leaves of the carry
 
 
+class GradientNorms(NamedTuple):
+    """Norms of the gradient of a loss with respect to the carry of each step.
+
+    Attributes:
+      leaves: a carry of norms, a leaf `[T, ...]` for each leaf `[..., H]`: of h and of c apart for an LSTM.
+      whole: of the whole carry, `[T, ...]`: of h alone for a simple RNN or a GRU, of h and c together for an LSTM.
+    """
+
+    leaves: Carry
+    whole: Array
+
+
 def gradient_norms(
     cell: Cell, params: Params, xs: Any, loss_fn: Any, carry: Carry | None = None, *, lengths: Array | None = None
-) -> Carry:
+) -> GradientNorms:
     """How strongly a loss depends on the carry, step by step: the norm of dL / d carry_t.
 
     norms[t] is that of the carry which step t takes, so the lag to the end of T steps is T - t, from T down to 1. It
@@ -50,14 +62,14 @@ def gradient_norms(
       lengths: integers `[B]`, in steps, or None: the norms of skipped steps are 0.
 
     Returns:
-      A carry of norms, a leaf `[T, ...]` for each leaf `[..., H]`: of h and of c apart for an LSTM.
+      `GradientNorms(leaves, whole)`, norms `[T, ...]`.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.rnn(1, 1, activation=jax.nn.identity)
       >>> params = rnnjax.RNNParams(w_x=jnp.ones((1, 1)), w_h=jnp.full((1, 1), 0.5), b=jnp.zeros(1))
       >>> xs = jnp.ones((4, 1))
-      >>> rnnjax.diagnostics.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum()).h.tolist()
+      >>> rnnjax.diagnostics.gradient_norms(cell, params, xs, lambda carry, ys: ys[-1].sum()).whole.tolist()
       [0.0625, 0.125, 0.25, 0.5]
     """
     first = jax.tree.leaves(xs)[0]
@@ -74,11 +86,16 @@ def gradient_norms(
 
     gradients = jax.grad(loss)([jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in _floating(start)])
 
-    def norm(gradient: Array) -> Array:
-        return jnp.sqrt(jnp.sum(gradient**2, axis=tuple(range(1 + len(batch_shape), gradient.ndim))))
-
+    norms = [_norm(gradient.reshape(steps, *batch_shape, -1)) for gradient in gradients]
     none = jax.tree.map(lambda leaf: jnp.zeros((steps, *batch_shape)), start)
-    return _with_floating(none, [norm(gradient) for gradient in gradients], like=start)
+    return GradientNorms(_with_floating(none, norms, like=start), _norm(jnp.stack(norms, axis=-1)))
+
+
+def _norm(values: Array) -> Array:
+    """The norm over the last axis, also where squares are too small or too large for the dtype."""
+    top = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
+    scale = jnp.where((top > 0) & jnp.isfinite(top), top, jnp.ones_like(top))
+    return jnp.squeeze(scale, -1) * jnp.sqrt(jnp.sum((values / scale) ** 2, axis=-1))
 
 
 def _floating(tree: Any) -> list[Array]:
@@ -96,11 +113,39 @@ def _with_floating(tree: Any, leaves: list[Array], like: Any = None) -> Any:
     )
 
 
-def half_life(norms: Array) -> Array:
-    """The number of steps in which a gradient halves: log 2 / k, where log norm = a - k lag fits best.
+def growth_rate(norms: Array) -> Array:
+    """The rate k at which a gradient grows with the lag: log norm = a + k lag fits best, by least squares.
 
     Args:
-      norms: `[T, ...]`, from the longest lag to the shortest, as `gradient_norms` gives them; zeros are left out.
+      norms: `[T, ...]`, from the longest lag to the shortest, as `gradient_norms` gives them; what is zero or not
+        finite is left out.
+
+    Returns:
+      k `[...]`, in 1 / step: below 0 it vanishes, above 0 it explodes; 0 where there are no two norms to fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> round(float(growth_rate(jnp.array([0.125, 0.25, 0.5]))), 4)  # log 1/2
+      -0.6931
+    """
+    lags = jnp.arange(norms.shape[0], 0, -1, dtype=norms.dtype).reshape(-1, *[1] * (norms.ndim - 1))
+    lags, counts = jnp.broadcast_to(lags, norms.shape), jnp.isfinite(norms) & (norms > 0)
+    logs = jnp.log(jnp.where(counts, norms, jnp.ones_like(norms)))
+
+    def mean(values: Array) -> Array:
+        total = jnp.sum(jnp.where(counts, values, jnp.zeros_like(values)), axis=0, keepdims=True)
+        return total / jnp.maximum(jnp.sum(counts, axis=0, keepdims=True, dtype=norms.dtype), 1)
+
+    centred = lags - mean(lags)
+    variance = mean(centred**2)
+    return (mean(centred * logs) / jnp.where(variance > 0, variance, jnp.ones_like(variance)))[0]
+
+
+def half_life(norms: Array) -> Array:
+    """The number of steps in which a gradient halves: -log 2 / k, with k the `growth_rate`.
+
+    Args:
+      norms: `[T, ...]`, from the longest lag to the shortest, as `gradient_norms` gives them.
 
     Returns:
       Steps `[...]`; infinite where the norm does not fall with the lag.
@@ -111,20 +156,8 @@ def half_life(norms: Array) -> Array:
       >>> [round(steps, 4) for steps in half_life(norms).tolist()]
       [1.0, inf]
     """
-    lags = jnp.arange(norms.shape[0], 0, -1, dtype=norms.dtype).reshape(-1, *[1] * (norms.ndim - 1))
-    counts = jnp.isfinite(norms) & (norms > 0)
-    logs = jnp.log(jnp.where(counts, norms, jnp.ones_like(norms)))
-
-    def mean(values: Array) -> Array:
-        return jnp.sum(jnp.where(counts, values, jnp.zeros_like(values)), axis=0) / jnp.maximum(
-            jnp.sum(counts, axis=0, dtype=norms.dtype), 1
-        )
-
-    lags = jnp.broadcast_to(lags, norms.shape)
-    centred = lags - mean(lags)[None]
-    variance = mean(centred**2)
-    slope = mean(centred * logs) / jnp.where(variance > 0, variance, jnp.ones_like(variance))
-    return jnp.where(slope < 0, -math.log(2) / jnp.where(slope < 0, slope, -jnp.ones_like(slope)), jnp.inf)
+    rate = growth_rate(norms)
+    return jnp.where(rate < 0, -math.log(2) / jnp.where(rate < 0, rate, -jnp.ones_like(rate)), jnp.inf)
 
 
 # ---- Jacobians of steps --------------------------------------------------------------------------------------

@@ -47,10 +47,13 @@ def test_gradient_norms_are_those_of_the_rest_of_the_run(name):
     first = jax.tree.leaves(xs)[0]
     start = cell.initial_carry(first.shape[1:-1])
     got = diagnostics.gradient_norms(cell, params, xs, last_output)
-    assert jax.tree.structure(got) == jax.tree.structure(start)
+    assert jax.tree.structure(got.leaves) == jax.tree.structure(start)
     types = [leaf.dtype for leaf in jax.tree.leaves(start)]
-    norms = [n for n, dtype in zip(jax.tree.leaves(got), types, strict=True) if jnp.issubdtype(dtype, jnp.floating)]
+    norms = [
+        n for n, dtype in zip(jax.tree.leaves(got.leaves), types, strict=True) if jnp.issubdtype(dtype, jnp.floating)
+    ]
     assert_close(norms, slow_norms(cell, params, xs, start))
+    assert_close(got.whole, jnp.sqrt(sum(leaf**2 for leaf in norms)))
 
 
 def test_gradient_norms_of_powers():
@@ -60,7 +63,7 @@ def test_gradient_norms_of_powers():
     norms = diagnostics.gradient_norms(cell, params, normal(1, T, 2), lambda carry, ys: carry.h[1])
     w = np.asarray(params.w_h, np.float64)
     expected = [np.linalg.norm(np.linalg.matrix_power(w, T - t)[:, 1]) for t in range(T)]
-    np.testing.assert_allclose(norms.h, expected, rtol=1e-5)
+    np.testing.assert_allclose(norms.whole, expected, rtol=1e-5)
 
 
 def test_padding_has_no_gradient_and_changes_none():
@@ -71,9 +74,19 @@ def test_padding_has_no_gradient_and_changes_none():
         cell, params, jnp.asarray(xs), lambda carry, ys: carry.h.sum() + carry.c.sum(), lengths=lengths
     )
     alone = diagnostics.gradient_norms(cell, params, jnp.asarray(xs[:4, 1]), lambda c, ys: c.h.sum() + c.c.sum())
-    for padded, expected in zip(norms, alone, strict=True):
+    for padded, expected in zip(norms.leaves, alone.leaves, strict=True):
         np.testing.assert_allclose(padded[:4, 1], expected, rtol=1e-5)
         assert not np.any(padded[4:, 1]) and not np.any(padded[:, 2]) and np.all(padded[:, 0] > 0)
+
+
+def test_gradients_too_small_and_too_large_to_be_squared():
+    """0.1^30 and 10^30 are numbers of float32, their squares are not."""
+    cell = rnnjax.rnn(1, 2, activation=jax.nn.identity)
+    for factor in (0.1, 10.0):
+        params = rnnjax.RNNParams(jnp.ones((1, 2)), factor * jnp.eye(2), jnp.zeros(2))
+        norms = diagnostics.gradient_norms(cell, params, jnp.zeros((30, 1)), lambda carry, ys: carry.h.sum())
+        np.testing.assert_allclose(norms.whole, 2**0.5 * factor ** np.arange(30.0, 0, -1), rtol=1e-4)
+        np.testing.assert_allclose(diagnostics.growth_rate(norms.whole), np.log(factor), rtol=1e-4)
 
 
 def test_half_life_is_fitted_and_leaves_out_zeros():
