@@ -51,10 +51,10 @@ def finish(run: Run, *, title: str, headline: Mapping[str, Any], sections: Mappi
     Args:
       run: of `begin`.
       title: of the report.
-      headline: numbers by name, floats to four digits.
+      headline: numbers by name, floats to four digits after the point, small ones to two that count.
       sections: Markdown by heading, between the result and the options.
     """
-    headline = {name: round(value, 4) if isinstance(value, float) else value for name, value in headline.items()}
+    headline = {name: _rounded(value) if isinstance(value, float) else value for name, value in headline.items()}
     options = {name: value for name, value in cli.as_json(run.config).items() if name != "out"}
     sections = {"Result": report.table(headline), **sections, "Options": report.table(options)}
     report.write_report(run.folder, title, sections)
@@ -62,6 +62,10 @@ def finish(run: Run, *, title: str, headline: Mapping[str, Any], sections: Mappi
     print(f"\nreport: {run.folder / 'report.md'}", flush=True)
     cli.result_line(run.name, run.config.seed, time.perf_counter() - run.began, **headline)
     return headline
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.2g}")
 
 
 def command_line(name: str, description: str, config_type: type, main: Callable[[Any], Any]) -> None:
