@@ -48,6 +48,8 @@ def main_guard(run, *, prog: str) -> None:
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def result_line(name: str, seed: int, seconds: float, **headline: Any) -> None:

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.lib import report
 
@@ -81,6 +82,15 @@ def panels(
 def legend_beside(axes: plt.Axes, title: str = "") -> None:
     """A legend to the right of the axes, where it covers no curve."""
     axes.legend(title=title or None, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def plain_log(*axes: matplotlib.axis.Axis) -> None:
+    """Plain numbers at logarithmic axes (`axes.yaxis`) on which all is drawn: 1, 2, 5, 10, or powers of ten if many."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 60 * low else (1.0,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float | None = None):

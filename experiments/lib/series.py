@@ -111,20 +111,30 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(values: np.ndarray, *, block: int = 1, draws: int = 2000, seed: int = 0) -> Interval:
+def bootstrap(
+    values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, draws: int = 2000, seed: int = 0
+) -> Interval:
     """The mean of values `[N]` in order of time, with a moving-block bootstrap.
 
     Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
 
     Args:
       values: `[N]`, such as absolute errors, or 1 for each right answer.
+      over: values `[N]` by whose mean it is divided, such as the errors of another forecast; None for none.
       block: values that depend on each other, such as overlapping forecasts; 1 for independent ones.
       draws: resampled means.
       seed: the same one gives the same interval.
     """
     rng = np.random.default_rng(seed)
     count, block = len(values), min(block, len(values))
-    sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
-    means = sums[rng.integers(len(sums), size=(draws, -(-count // block)))].mean(axis=1) / block
+    blocks = rng.integers(count - block + 1, size=(draws, -(-count // block)))
+
+    def drawn(values):
+        sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
+        return sums[blocks].mean(axis=1) / block
+
+    means, mean = drawn(values), np.mean(values)
+    if over is not None:
+        means, mean = means / drawn(over), mean / np.mean(over)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    return Interval(float(mean), float(low), float(high))

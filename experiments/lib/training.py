@@ -82,6 +82,8 @@ def train(
             log_every=max(1, options.steps // 1000),
             unit=unit,
         )
+    if result.stopped == "interrupted":  # the rest of an experiment makes no sense without this model
+        raise KeyboardInterrupt
     if result.stopped == "non_finite":
         raise ValueError(
             f"expected a finite loss of {name}, got NaN or infinity in update {result.bad_step}; use a smaller "
