@@ -23,7 +23,7 @@ class DataFile(NamedTuple):
       folder: of the data set.
       name: of the file.
       url: where it comes from.
-      sha256: of its bytes.
+      sha256: of its bytes; empty if not known here, and then the parser has to check what it reads.
       licence: whose it is.
       copy: where these very bytes are fetched, if `url` serves newer ones by now.
     """
@@ -127,18 +127,31 @@ def load_fra_eng(path: str = "") -> list[Translation]:
 
 def find(file: DataFile) -> Path:
     """The path of a data file with the right bytes, downloaded if need be."""
+    return find_local(file) or _download(file, _cache() / file.folder / file.name)
+
+
+def find_local(file: DataFile) -> Path | None:
+    """The path of a data file with the right bytes, or None if it is not on this machine."""
     folders = [Path(os.environ["RNNJAX_DATA"])] if os.environ.get("RNNJAX_DATA") else []
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
-    for folder in (*folders, cache):
+    for folder in (*folders, _cache()):
         path = folder / file.folder / file.name
         if path.is_file():
-            if _sha256(path) != file.sha256:
+            if not _right(path, file):
                 raise ValueError(
                     f"expected {path} to be the file of {file.url} (SHA-256 {file.sha256[:12]}...), got other bytes; "
                     f"delete it to fetch it again{_newer(file)}."
                 )
             return path
-    return _download(file, cache / file.folder / file.name)
+    return None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
+
+
+def _right(path: Path, file: DataFile) -> bool:
+    """Whether a file has the bytes that are known, if they are."""
+    return not file.sha256 or hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
 
 
 def _download(file: DataFile, path: Path) -> Path:
@@ -159,7 +172,7 @@ def _download(file: DataFile, path: Path) -> Path:
             f"expected to fetch {url}, got {error}; fetch it by other means and put it at {path}, or set "
             f"RNNJAX_DATA to a folder that holds {file.folder}/{file.name}{_newer(file)}."
         ) from None
-    if _sha256(temporary) != file.sha256:
+    if not _right(temporary, file):
         temporary.unlink()
         raise ValueError(
             f"expected {url} to have the SHA-256 {file.sha256}, got other bytes; try again later{_newer(file)}."
@@ -176,7 +189,3 @@ def _newer(file: DataFile) -> str:
         f", or fetch {file.url}, which is newer than what is known here and so cannot be checked, and pass its path to "
         "the experiment (its numbers will be others)"
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
