@@ -222,22 +222,36 @@ def test_a_batch_is_each_example_alone(name):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("seed", range(3))
-def test_stopping_early_changes_nothing(name, seed):
-    step_fn, carry = random_model(seed, vocabulary=5)
-    options = {"beam_size": 4, "max_steps": 11} | OPTIONS[name]
-    early, late = (search(step_fn, carry, early_stop=stop, **options) for stop in (True, False))
+def test_stopping_early_changes_nothing(name):
+    options = {"bos_id": BOS, "eos_id": EOS, "beam_size": 4, "max_steps": 11} | OPTIONS[name]
+    models = [random_model(seed, vocabulary=5, sharp=1.0) for seed in range(89)]
+    models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *((step_fn.args[0], carry) for step_fn, carry in models))
+
+    def run(early_stop):
+        def of_one(params, carry):
+            return rnnjax.beam_search(functools.partial(model_step, params), carry, early_stop=early_stop, **options)
+
+        return jax.jit(jax.vmap(of_one))(*models)
+
+    early, late = run(True), run(False)
     assert early.tokens.tolist() == late.tokens.tolist()
     np.testing.assert_allclose(early.scores, late.scores, rtol=1e-6)
 
 
+def table_model(rows):
+    """A step function with these probabilities of the next token after each token, or after all of them."""
+    rows = jnp.log(jnp.asarray(rows, jnp.float32))
+    rows = jnp.broadcast_to(rows, (rows.shape[-1], rows.shape[-1]))
+    return lambda carry, token: (carry, rows[token])
+
+
 def steps_taken(options, probabilities=(0.25, 0.05, 0.7)):
-    """How many steps a search runs over a model that is the same at every step, eos last."""
-    taken = []
+    """How many steps a search runs over a table, eos the third."""
+    taken, model = [], table_model(probabilities)
 
     def step_fn(carry, token):
         jax.debug.callback(lambda _: taken.append(1), token)
-        return carry, jnp.broadcast_to(jnp.log(jnp.array(probabilities)), (token.shape[0], V))
+        return model(carry, token)
 
     settings = {"bos_id": BOS, "eos_id": EOS, "beam_size": 2, "max_steps": 50} | options
     jax.block_until_ready(rnnjax.beam_search(step_fn, jnp.zeros(()), **settings))
@@ -250,8 +264,16 @@ def test_it_stops_as_soon_as_nothing_better_can_come_and_no_sooner():
     assert steps_taken({"num_results": 1}) == 1
     assert steps_taken({}) == 2
     assert steps_taken({"early_stop": False}) == 50
-    # The mean per token of a long one could still come to be the best: log 0.0625 / 50 > log 0.7.
-    assert steps_taken({"length_penalty": 1.0, "length_norm": "average", "num_results": 1}) > 2
+    assert steps_taken({"early_stop": False, "banned": jnp.arange(V)}) == 1  # none is left
+    # Until 14 log 0.25 / 51 < log 0.7 the mean per token of a long one could still come to be the best.
+    mean = {"length_penalty": 1.0, "length_norm": "average", "num_results": 1}
+    assert steps_taken(mean | {"max_steps": 51}) == 14
+    assert steps_taken({"num_results": 1}, (0.5, 0.0, 0.5)) == 1  # of equal ones that which ended first is the best
+    # After two steps a group has 0.275 and goes on with 0.225, the other has 0.18 and 0.12.
+    rows = np.zeros((5, 5))
+    rows[BOS, [0, EOS, 3]], rows[0, [EOS, 4]], rows[3, [EOS, 4]] = (0.5, 0.2, 0.3), (0.55, 0.45), (0.6, 0.4)
+    rows[4, 4] = 1.0
+    assert steps_taken({"groups": 2, "diversity": 9.0}, rows) == 2
 
 
 def test_finished_hypotheses_are_never_lost():
@@ -266,7 +288,23 @@ def test_finished_hypotheses_are_never_lost():
     assert (np.diff(result.scores) <= 0).all()
 
 
-# ---- a lattice -----------------------------------------------------------------------------------------------
+# ---- lattices ------------------------------------------------------------------------------------------------
+
+
+def search_lattice(edges, **options):
+    """The search over a dict of dicts of probabilities; a token without a row goes to itself."""
+    size = 1 + max(to for nexts in edges.values() for to in (*edges, *nexts))
+    table = np.eye(size)
+    for token, nexts in edges.items():
+        table[token] = [nexts.get(to, 0.0) for to in range(size)]
+    return rnnjax.beam_search(table_model(table), jnp.zeros(()), max_steps=5, pad_id=PAD, **options)
+
+
+def assert_finds(result, *expected):
+    """Hypotheses without pads and their probabilities, best first."""
+    rows, scores = rows_of(result)
+    assert rows == [tokens for tokens, _ in expected]
+    np.testing.assert_allclose(np.exp(scores), [probability for _, probability in expected], rtol=1e-5)
 
 
 def test_the_two_best_paths_of_a_lattice():
@@ -276,21 +314,57 @@ def test_the_two_best_paths_of_a_lattice():
     """
     a, b, c, d, end, start = range(6)
     edges = {start: {a: 0.6, b: 0.4}, a: {c: 0.55, d: 0.45}, b: {c: 0.9, d: 0.1}, c: {end: 1.0}, d: {end: 1.0}}
-    table = np.full((6, 6), 1e-9)
-    for node, nexts in edges.items():
-        for to, probability in nexts.items():
-            table[node, to] = probability
-    logits = jnp.log(jnp.asarray(table, jnp.float32))
+    run = functools.partial(search_lattice, edges, bos_id=start, eos_id=end)
+    assert_finds(run(beam_size=2), ((b, c, end), 0.36), ((a, c, end), 0.33))
+    assert_finds(run(beam_size=1), ((a, c, end), 0.33))
+    assert_finds(run(beam_size=4, num_results=3), ((b, c, end), 0.36), ((a, c, end), 0.33), ((a, d, end), 0.27))
 
-    def step_fn(carry, token):
-        return carry, logits[token]
 
-    run = functools.partial(search, step_fn, jnp.zeros(()), bos_id=start, eos_id=end, max_steps=5)
-    result = run(beam_size=2)
-    assert result.tokens.tolist() == [[b, c, end, PAD, PAD], [a, c, end, PAD, PAD]]
-    np.testing.assert_allclose(jnp.exp(result.scores), [0.36, 0.33], rtol=1e-5)
-    assert run(beam_size=1).tokens[0].tolist() == [a, c, end, PAD, PAD]
-    assert run(beam_size=4).tokens[2].tolist() == [a, d, end, PAD, PAD]
+def test_an_end_takes_no_place_of_those_that_live():
+    a, b, c, d, end, start = range(6)
+    edges = {start: {end: 0.5, a: 0.3, b: 0.2}, a: {c: 0.5, d: 0.5}, b: {end: 1.0}}
+    assert_finds(search_lattice(edges, bos_id=start, eos_id=end, beam_size=2), ((end,), 0.5), ((b, end), 0.2))
+
+
+def test_what_would_end_outside_the_beam_neither_ends_nor_goes_on():
+    """Of a end 0.3, a c 0.18, b end 0.14, b c 0.132 the third is dropped, though it beats what a c comes to."""
+    a, b, c, d, end, start = range(6)
+    edges = {start: {a: 0.6, b: 0.4}, a: {end: 0.5, c: 0.3, d: 0.2}, b: {end: 0.35, c: 0.33, d: 0.32}}
+    edges[c] = {end: 0.6, d: 0.4}
+    found = search_lattice(edges, bos_id=start, eos_id=end, beam_size=2)
+    assert_finds(found, ((a, end), 0.3), ((a, c, end), 0.108))
+
+
+def test_of_equal_ones_the_first_to_end_is_first():
+    a, end, start = range(3)
+    for nexts in ({end: 1.0}, {a: 1.0}):  # which ends later, or is cut
+        result = search_lattice({start: {a: 0.5, end: 0.5}, a: nexts}, bos_id=start, eos_id=end, beam_size=2)
+        assert result.scores[0] == result.scores[1] and result.lengths[0] == 1
+
+
+def test_a_group_is_pushed_by_what_lives_alone():
+    """The first group's a ends, so that at the same step nothing of it lives."""
+    a, b, c, end, start = range(5)
+    edges = {start: {a: 0.6, b: 0.4}, a: {end: 1.0}, b: {end: 0.6, c: 0.4}}
+    found = search_lattice(edges, bos_id=start, eos_id=end, beam_size=2, groups=2, diversity=1.0)
+    assert_finds(found, ((a, end), 0.6), ((b, end), 0.24))
+
+
+def test_no_group_stops_another():
+    """The first group has nothing better to come after a end, the second has b c end after b end 0.16."""
+    a, b, c, end, start = range(5)
+    edges = {start: {a: 0.6, b: 0.4}, a: {end: 0.9, c: 0.1}, b: {end: 0.4, c: 0.6}, c: {end: 1.0}}
+    found = search_lattice(edges, bos_id=start, eos_id=end, beam_size=2, groups=2, diversity=9.0)
+    assert_finds(found, ((a, end), 0.54), ((b, c, end), 0.24))
+
+
+def test_a_group_stops_by_its_most_probable_not_by_its_first():
+    """In the second group d f 0.03, after c end 0.06 and d end 0.07, lives before c e 0.14, whose e the first has."""
+    a, b, c, d, e, f, end, start = range(8)
+    edges = {start: {a: 0.4, b: 0.3, c: 0.2, d: 0.1}, a: {end: 0.6, e: 0.4}, b: {end: 0.6, e: 0.4}, e: {end: 1.0}}
+    edges |= {c: {end: 0.3, e: 0.7}, d: {end: 0.7, f: 0.3}}
+    found = search_lattice(edges, bos_id=start, eos_id=end, beam_size=4, groups=2, diversity=9.0)
+    assert_finds(found, ((a, end), 0.24), ((b, end), 0.18), ((c, e, end), 0.14), ((d, end), 0.07))
 
 
 # ---- records, groups, ensembles, structure -------------------------------------------------------------------
@@ -405,9 +479,16 @@ def test_largest_is_top_k_to_the_letter(shape, count):
             assert (mine == theirs).all()
 
 
+def test_of_equal_values_the_first_is_the_first_of_the_largest():
+    """Though a later block holds the largest value of all."""
+    values = jnp.zeros((1, 1283)).at[0, jnp.array([71, 197, 201])].set(jnp.array([1.0, 2.0, 1.0]))
+    assert largest(values, 3)[1].tolist() == [[197, 71, 201]]
+
+
 @pytest.mark.parametrize("width", [1, 5, 8, 17, 1009])
 def test_log_sum_exp_is_that_of_jax(width):
-    values = 40 * jax.random.normal(jax.random.key(width), (7, width))
+    scales = jnp.array([1.0, 1, 1, 40, 40, 0.1, 0])[:, None]  # to overflow, and for every value to count
+    values = scales * jax.random.normal(jax.random.key(width), (7, width))
     values = values.at[0].set(-jnp.inf).at[1, 0].set(jnp.inf).at[2, 0].set(jnp.nan).at[3, : width // 2].set(-jnp.inf)
     peak = jnp.max(values, axis=-1, keepdims=True)
     np.testing.assert_allclose(
@@ -458,10 +539,22 @@ def test_half_precision_logits_are_scored_in_float32():
     assert np.isclose(total, result.scores[0], rtol=1e-6)
 
 
-def test_an_empty_prefix_and_an_empty_ban_change_nothing():
+def test_options_that_forbid_nothing_change_nothing():
     step_fn, carry = random_model(1)
-    empty = jnp.zeros(0, jnp.int32)
-    assert (search(step_fn, carry).scores == search(step_fn, carry, prefix=empty, banned=empty).scores).all()
+    options = {"prefix": jnp.zeros(0, jnp.int32), "banned": jnp.zeros(0, jnp.int32), "no_repeat_ngram": T + 3}
+    assert (search(step_fn, carry).scores == search(step_fn, carry, **options).scores).all()
+
+
+def test_a_prefix_of_all_tokens():
+    result = search(*random_model(1), beam_size=3, prefix=jnp.array([1, 0, 0, 1]))
+    assert result.tokens[0].tolist() == [1, 0, 0, 1] and result.lengths.tolist() == [4, 0, 0]
+
+
+def test_a_banned_token_that_is_nearly_certain():
+    """Its exponential overflows beside the largest of the others."""
+    logits = jnp.array([[0.0, 1.0, 200.0]])
+    result = search(lambda carry, token: (carry, jnp.repeat(logits, 3, 0)), jnp.zeros(()), beam_size=3, banned=[EOS])
+    np.testing.assert_allclose(result.scores[0], -199.0 * T, rtol=1e-6)
 
 
 BAD = {
@@ -474,7 +567,11 @@ BAD = {
     "prefix from 0 to 2": {"prefix": jnp.array([-1])},
     "prefix of at most 4": {"prefix": jnp.zeros(5, jnp.int32)},
     "coverage beside coverage_penalty": {"coverage_penalty": 0.1},
-    "of at least 0": {"length_penalty": -1.0},
+    "of at least 0, got length_penalty=-1.0": {"length_penalty": -1.0},
+    "of at least 0, got .* coverage_penalty=-0.1": {"coverage_penalty": -0.1, "coverage": lambda carry: carry["cover"]},
+    "of at least 0, got .* diversity=-0.5": {"diversity": -0.5},
+    "of at least 0, got .* min_length=-2": {"min_length": -2},
+    "of at least 0, got .* no_repeat_ngram=-1": {"no_repeat_ngram": -1},
     "length_norm of gnmt, average": {"length_norm": "sum"},
 }
 
