@@ -295,14 +295,6 @@ def baselines(sentences: Sequence[Sentence]) -> dict[str, float]:
     return {"the last noun": float(np.mean(last == truth)), "most other nouns": float(np.mean(most == truth))}
 
 
-def interval(right: np.ndarray) -> series.Interval:
-    """Mean of `[S, N]` with a 95 % interval of Wilson for N sentences: seeds are no sentences more."""
-    mean, count, z = float(right.mean()), right.shape[1], 1.96
-    middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
-    return series.Interval(mean, float(middle - half), float(middle + half))
-
-
 class Scores(NamedTuple):
     """Accuracies of what was learned.
 
@@ -325,8 +317,8 @@ def score(config: Config, corpus: Corpus, learned: Learned) -> Scores:
     about = np.abs(distance - AT) <= 10
     bins = {f"{low}-{low + 1}": about & (attractors // 2 == low // 2) for low in range(0, 14, 2)}
     return Scores(
-        {d: interval(right[:, distance == d]) for d in config.tested},
-        {name: interval(right[:, rows]) for name, rows in bins.items() if rows.any()},
+        {d: series.wilson(right[:, distance == d]) for d in config.tested},
+        {name: series.wilson(right[:, rows]) for name, rows in bins.items() if rows.any()},
         right[:, distance == AT].mean(axis=1).tolist(),
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import agreement
 from experiments.agreement import Config, generate
-from experiments.lib import grammar
+from experiments.lib import grammar, series
 from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
 
 
@@ -116,7 +116,7 @@ def test_baselines_made_by_hand():
 
 
 def test_interval_of_wilson():
-    found = agreement.interval(np.array([[True] * 8 + [False] * 2]))
+    found = series.wilson(np.array([[True] * 8 + [False] * 2]))
     np.testing.assert_allclose(found, (0.8, 0.4902, 0.9433), atol=1e-4)  # the textbook's 8 of 10
 
 
