@@ -151,7 +151,7 @@ def error_of(*args):
 def test_bad_input_is_one_sentence(text, tmp_path):
     out = ["--out", str(tmp_path / "run")]
     for args, part in [
-        (["--cell", "lsmt"], "expected --cell to be one of rnn, gru"),
+        (["--cell", "lsmt"], "expected --cell to be one of rnn, irnn, gru"),
         (["--data", str(tmp_path / "no.txt")], "expected --data to be pydoc, shakespeare or the path"),
         (["--optimizer", "adm"], "expected one of sgd, adam"),
         (["--data", text, "--window", "100000"], "expected at least"),
