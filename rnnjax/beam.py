@@ -147,7 +147,8 @@ def beam_search(
       coverage: `carry -> [K, S]`, the attention that each source position has got so far, 1 at padded ones; see
         `source_coverage`.
       min_length: tokens, eos counted, below which no hypothesis ends.
-      prefix: integers `[P]` that every hypothesis begins with; they are part of it and of its score.
+      prefix: integers `[P]` that every hypothesis begins with; they are part of it and of its score. With an eos in it
+        every hypothesis ends there.
       banned: integers `[N]`, tokens that are never chosen; probabilities are not renormalised.
       no_repeat_ngram: n, so that no n tokens appear twice in a row of n in a hypothesis; 0 for no block.
       groups: G, which divides K: diverse beam search over groups of K / G hypotheses.
@@ -252,7 +253,7 @@ def beam_search(
             is_end = jnp.zeros(best.token.shape, jnp.bool_) if eos_id is None else best.token == eos_id
             ends = is_end & (jnp.arange(is_end.shape[0]) < size)  # as good as what lives on
             value = score(best.total, step + 1, after, best.parent)
-            value = jnp.where(ends & (best.total > -jnp.inf), value, -jnp.inf)
+            value = jnp.where(ends, value, -jnp.inf)
             length = jnp.full(value.shape, step + 1)
             before = jax.tree.map(lambda leaf, group=group: leaf[group], state.ended)
             ended.append(_merge(before, _Ended(value, best.gain, length, best.parent), size))
@@ -273,9 +274,9 @@ def beam_search(
         )
         live = _Live(jax.tree.map(lambda leaf: leaf[picks.parent], after), picks.token, picks.total, history)
         ended_now = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ended)
-        return _State(step + 1, live, ended_now, trellis, nothing_better(step + 1, live, ended_now))
+        return _State(step + 1, live, ended_now, trellis, nothing_better(live, ended_now))
 
-    def nothing_better(step: Array, live: _Live, ended: _Ended) -> Array:
+    def nothing_better(live: _Live, ended: _Ended) -> Array:
         """Whether every group's live hypotheses are too improbable for any continuation of them to matter."""
         best = jnp.max(live.log_prob.reshape(groups, size), axis=1)
         if not early_stop:
@@ -283,7 +284,7 @@ def beam_search(
         # Log-probabilities only fall, a coverage penalty is at most 0, and a norm grows with the length or is 1.
         bound = best / norm(jnp.asarray(max_steps))
         needed = ended.score[:, min(num_results or beam_size, size) - 1]
-        return jnp.all((needed >= bound) | (best == -jnp.inf))
+        return jnp.all(needed >= bound)  # -inf, where nothing lives, is a bound too
 
     def start() -> _State:
         live = _Live(
