@@ -28,22 +28,18 @@ them without. A simple RNN has no such bias, its recurrent weights begin orthogo
 """
 
 import dataclasses
-import functools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
 import rnnjax
-from experiments.lib import experiment, plots, report, series
+from experiments.lib import experiment, plots, report, series, sweep
 from experiments.lib.cells import CELLS, GATES, check_cell_name, make_cell
 from experiments.lib.grammar import NUMBER, OPENING, TO_BE, WORDS, Encoded, Sentence, encode, parse, write
-from experiments.lib.optimization import make_optimizer
 from experiments.lib.training import Options
 
 NAME = "agreement"
@@ -174,26 +170,20 @@ def make_learner(config: Config, name: str) -> Learner:
     init, apply = make_model(config, name)
     rates = jnp.repeat(jnp.asarray(config.rates), config.seeds)  # [R]
 
-    def optimizer(rate):
-        return optax.chain(make_optimizer(config), optax.scale(rate))
-
     def loss_fn(params, batch, *, key):
         del key
         return number_loss(apply(params, batch.words), batch.numbers)
 
     def one_run(rate, state, batch):
-        return rnnjax.make_train_step(loss_fn, optimizer(rate))(state, batch)
-
-    def all_runs(states, batch):
-        states, metrics = jax.vmap(one_run, in_axes=(0, 0, None))(rates, states, batch)
-        return states, metrics.loss
+        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
 
     def start():
         keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-        state_of = jax.vmap(lambda key: rnnjax.init_state(init(key), optimizer(1.0), key=key))
+        optimizer = sweep.scaled_optimizer(config, 1.0)
+        state_of = jax.vmap(lambda key: rnnjax.init_state(init(key), optimizer, key=key))
         return state_of(jnp.tile(keys, len(config.rates)))
 
-    return Learner(jax.jit(start), jax.jit(functools.partial(jax.lax.scan, all_runs)), jax.jit(apply))
+    return Learner(jax.jit(start), sweep.make_update(one_run, rates), jax.jit(apply))
 
 
 class Learned(NamedTuple):
@@ -214,36 +204,24 @@ class Learned(NamedTuple):
     examples: np.ndarray
 
 
-def batches(config: Config, lesson: Encoded) -> Iterator[Encoded]:
-    """Batches `[K, T, B]` for K updates at a time, the same for every cell."""
-    rng = np.random.default_rng(config.seed)
-    for done in range(0, config.steps, config.steps_per_call):
-        size = min(config.steps_per_call, config.steps - done)
-        rows = rng.integers(lesson.words.shape[1], size=(size, config.batch))
-        yield Encoded(*(np.moveaxis(array[:, rows], 0, 1) for array in lesson))
-
-
 def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner, cell: str, lesson: str) -> Learned:
     """Trains every run, chooses the rate on validation data, and only then reads the test."""
-    states, losses = learner.start(), []
-    with tqdm(total=config.steps, desc=f"{cell}, {lesson}", unit="update", mininterval=0.5) as bar:
-        for batch in batches(config, corpus.training[lesson]):
-            states, some = learner.update(states, batch)
-            losses.append(np.asarray(some))
-            bar.update(len(some))
-            bar.set_postfix_str(f"{np.min(losses[-1][-1]):.3f} nats a verb, best of {some.shape[1]} runs")
-    params = [jax.tree.map(lambda leaf, r=r: leaf[r], states.params) for r in range(losses[0].shape[1])]
+    lesson_of = corpus.training[lesson]
+
+    def take(rows):
+        return Encoded(*(np.moveaxis(array[:, rows], 0, 1) for array in lesson_of))  # [K, T, B]
+
+    drawn = sweep.batches(config, lesson_of.words.shape[1], take)
+    states, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{cell}, {lesson}")
+    params = [jax.tree.map(lambda leaf, r=r: leaf[r], states.params) for r in range(losses.shape[1])]
 
     seen = corpus.validation[lesson]
     nats = [float(number_loss(learner.forward(p, seen.words), seen.numbers).mean) for p in params]
-    by_rate = np.nan_to_num(nats, nan=np.inf).reshape(len(config.rates), config.seeds).mean(axis=1)
-    best = int(np.argmin(by_rate))
-    if not np.isfinite(by_rate[best]):
-        raise ValueError(f"expected a finite loss of {cell} with one of --rates, got none; pass smaller ones.")
+    best, by_rate = sweep.choose_rate(nats, config.rates, cell)
     rows = slice(best * config.seeds, (best + 1) * config.seeds)
 
     whole = config.steps // config.evaluate_every * config.evaluate_every
-    chosen = np.concatenate(losses)[:whole, rows].reshape(-1, config.evaluate_every * config.seeds).mean(axis=1)
+    chosen = losses[:whole, rows].reshape(-1, config.evaluate_every * config.seeds).mean(axis=1)
     log = rnnjax.MetricsLog(run.folder / "metrics.jsonl")
     for i, loss in enumerate(chosen):
         log.write(step=(i + 1) * config.evaluate_every, lesson=lesson, cell=cell, loss=float(loss))

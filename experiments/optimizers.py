@@ -29,13 +29,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
 import rnnjax
-from experiments.lib import datasets, experiment, plots, report, series
+from experiments.lib import datasets, experiment, plots, report, series, sweep
 from experiments.lib.cells import check_cell_name, make_cell
-from experiments.lib.optimization import make_optimizer
 from experiments.lib.training import Options
 
 NAME = "optimizers"
@@ -304,7 +301,7 @@ class Found(NamedTuple):
         return self.rates[low], self.rates[high]
 
 
-def sweep(config: Config, task: Task, optimizer: str, rates: Sequence[float], label: str) -> list[Found]:
+def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float], label: str) -> list[Found]:
     """Trains every loss of a task with all rates and seeds in one compiled program; what came of each loss."""
     shape = (len(task.losses), len(rates), config.seeds)
     which, rate, seed = (
@@ -314,13 +311,12 @@ def sweep(config: Config, task: Task, optimizer: str, rates: Sequence[float], la
     values, finish = zip(*task.losses, strict=True)
     named = dataclasses.replace(config, optimizer=optimizer)
 
-    def scaled(rate):
-        return optax.chain(make_optimizer(named), optax.scale(rate))
-
     def start(key, params):
-        return rnnjax.init_state(params, scaled(1.0), key=key)
+        return rnnjax.init_state(params, sweep.scaled_optimizer(named, 1.0), key=key)
 
-    def one_run(which, rate, state, batch):
+    def one_run(setting, state, batch):
+        which, rate = setting
+
         def loss_fn(params, batch, *, key):
             del key
             outputs = task.apply(params, batch.inputs)
@@ -329,25 +325,18 @@ def sweep(config: Config, task: Task, optimizer: str, rates: Sequence[float], la
         def objective(parts):
             return jax.lax.switch(which, finish, parts.mean)
 
-        return rnnjax.make_train_step(loss_fn, scaled(rate), objective=objective)(state, batch)
-
-    @jax.jit
-    def update(states, batches):
-        def all_runs(states, batch):
-            states, metrics = jax.vmap(one_run, in_axes=(0, 0, 0, None))(which, rate, states, batch)
-            return states, metrics.loss
-
-        return jax.lax.scan(all_runs, states, batches)
+        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(named, rate), objective=objective)(state, batch)
 
     # Not compiled: one program for many orthogonal matrices takes long to compile, and each is needed but once.
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     params = jax.tree.map(lambda *leaves: np.stack(leaves)[seed], *map(jax.device_get, map(task.init, keys)))
-    states, losses = jax.vmap(start)(keys[seed], params), []
-    with tqdm(total=config.steps, desc=label, unit="update", mininterval=0.5) as bar:
-        for batch in batches(config, task.training):
-            states, some = update(states, batch)
-            losses.append(np.asarray(some))
-            bar.update(len(some))
+    update, training = sweep.make_update(one_run, (which, rate)), task.training
+
+    def take(rows):
+        return Rows(*(np.moveaxis(array[:, rows], 0, 1) for array in training))  # [K, T, B]
+
+    drawn = sweep.batches(config, training.inputs.shape[1], take)
+    states, losses = sweep.train(config, update, jax.vmap(start)(keys[seed], params), drawn, label=label)
     params, forward = jax.device_get(states.params), jax.jit(task.apply)  # compiled once for a task
 
     def scores(loss, place, seed, rows):
@@ -356,7 +345,7 @@ def sweep(config: Config, task: Task, optimizer: str, rates: Sequence[float], la
         return task.score(np.asarray(outputs), rows.targets)
 
     whole = config.steps // config.evaluate_every * config.evaluate_every
-    curves = np.concatenate(losses)[:whole].reshape(-1, config.evaluate_every, *shape).mean(axis=(1, 4))  # [P, L, K]
+    curves = losses[:whole].reshape(-1, config.evaluate_every, *shape).mean(axis=(1, 4))  # [P, L, K]
     found = []
     for loss in range(shape[0]):
         tried = [[scores(loss, k, s, task.validation)[0] for s in range(shape[2])] for k in range(shape[1])]
@@ -367,15 +356,6 @@ def sweep(config: Config, task: Task, optimizer: str, rates: Sequence[float], la
         test = np.array([scores(loss, place, s, task.test) for s in range(shape[2])])
         found.append(Found(rates, place, validation, test, curves[:, loss, place]))
     return found
-
-
-def batches(config: Config, rows: Rows):
-    """Batches `[K, T, B]` for K updates at a time, the same for every optimizer and loss."""
-    rng = np.random.default_rng(config.seed)
-    for done in range(0, config.steps, config.steps_per_call):
-        size = min(config.steps_per_call, config.steps - done)
-        chosen = rng.integers(rows.inputs.shape[1], size=(size, config.batch))
-        yield Rows(*(np.moveaxis(array[:, chosen], 0, 1) for array in rows))
 
 
 def grid_of(config: Config, optimizer: str) -> list[float]:
@@ -390,7 +370,7 @@ def compare(config: Config, run: experiment.Run, name: str, task: Task) -> dict[
     """Every optimizer on a task."""
     found, log = {}, rnnjax.MetricsLog(run.folder / "metrics.jsonl")
     for optimizer in config.optimizers:
-        [found[optimizer]] = sweep(config, task, optimizer, grid_of(config, optimizer), f"{name}, {optimizer}")
+        [found[optimizer]] = try_rates(config, task, optimizer, grid_of(config, optimizer), f"{name}, {optimizer}")
         for i, loss in enumerate(found[optimizer].curve):
             log.write(step=(i + 1) * config.evaluate_every, task=name, optimizer=optimizer, loss=float(loss))
     return found
@@ -421,7 +401,7 @@ def main(config: Config) -> dict:
     ):
         if names := [name for name in known if name in config.losses]:
             task, bases = make(names)
-            found = dict(zip(names, sweep(config, task, "adam", config.loss_rates, what), strict=True))
+            found = dict(zip(names, try_rates(config, task, "adam", config.loss_rates, what), strict=True))
             judged[what] = found, bases
             sections[f"Losses of a {what}"] = words(config, found, bases)
             kind = "mae" if what == "regression" else "accuracy"

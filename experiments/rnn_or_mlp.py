@@ -35,13 +35,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
 import rnnjax
-from experiments.lib import experiment, plots, report, series
+from experiments.lib import experiment, plots, report, series, sweep
 from experiments.lib.cells import check_cell_name, make_cell
-from experiments.lib.optimization import make_optimizer
 from experiments.lib.questions import Examples, Task, clusters, interactions, last_steps, order, parity, take, unknown
 from experiments.lib.training import Options
 
@@ -206,27 +203,21 @@ def make_learner(config: Config, model: str, features: int, window: int, ragged:
     rates = jnp.repeat(jnp.asarray(config.rates), config.seeds)  # [R]
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
 
-    def optimizer(rate):
-        return optax.chain(make_optimizer(config), optax.scale(rate))
-
     def loss_fn(params, batch, *, key):
         del key
         return rnnjax.get_loss("cross_entropy")(apply(params, batch.xs, batch.lengths), batch.labels)
 
     def one_run(rate, state, batch):
-        return rnnjax.make_train_step(loss_fn, optimizer(rate))(state, batch)
-
-    def all_runs(states, batch):
-        states, metrics = jax.vmap(one_run, in_axes=(0, 0, None))(rates, states, batch)
-        return states, metrics.loss
+        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
 
     def start():
-        states = [rnnjax.init_state(init(key), optimizer(1.0), key=key) for key in keys]
+        optimizer = sweep.scaled_optimizer(config, 1.0)
+        states = [rnnjax.init_state(init(key), optimizer, key=key) for key in keys]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves * len(config.rates)), *states)
 
     return Learner(
         start,
-        jax.jit(functools.partial(jax.lax.scan, all_runs)),
+        sweep.make_update(one_run, rates),
         jax.jit(jax.vmap(apply, in_axes=(0, None, None))),
         jax.jit(functools.partial(one_run, config.rates[0])),
         jax.jit(apply),
@@ -258,28 +249,22 @@ def learn(config: Config, run: experiment.Run, name: str, task: Task, model: str
     window = config.longest if ragged else FEATURES
     learner = make_learner(config, model, task.training.xs.shape[-1], window, ragged)
     training, validation, test = (last_steps(p, window) if model == "mlp" else p for p in task[:3])
-    rng, states, losses = np.random.default_rng(config.seed), learner.start(), []
-    with tqdm(total=config.steps, desc=f"{name}, {model}", unit="update", mininterval=0.5) as bar:
-        for done in range(0, config.steps, config.steps_per_call):
-            size = min(config.steps_per_call, config.steps - done)
-            batches = take(training, rng.integers(len(training.labels), size=(size, config.batch)))
-            batches = batches._replace(xs=np.moveaxis(batches.xs, 0, 1))
-            states, some = learner.update(states, batches)
-            losses.append(np.asarray(some))
-            bar.update(size)
-            bar.set_postfix_str(f"{np.min(losses[-1][-1]):.3f} nats, best of {some.shape[1]} runs")
+
+    def rows_of(rows):
+        found = take(training, rows)
+        return found._replace(xs=np.moveaxis(found.xs, 0, 1))  # [K, T, B, F]
+
+    drawn = sweep.batches(config, len(training.labels), rows_of)
+    states, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{name}, {model}")
 
     logits = np.asarray(learner.forward(states.params, validation.xs, validation.lengths), np.float64)
     margin = (logits[..., 1] - logits[..., 0]) * (1 - 2 * validation.labels)  # of the wrong answer, [R, N]
-    nats = np.logaddexp(0, margin).mean(axis=1).reshape(len(config.rates), config.seeds)
-    nats = np.where(np.isfinite(nats), nats, np.inf)
-    best = int(np.argmin(nats.mean(axis=1)))
-    if not np.isfinite(nats[best]).all():
-        raise ValueError(f"expected a finite loss of {model} with one of --rates, got none; pass smaller ones.")
+    best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
     rows = slice(best * config.seeds, (best + 1) * config.seeds)
     log = rnnjax.MetricsLog(run.folder / "metrics.jsonl")
-    for i, loss in enumerate(losses):
-        log.write(step=(i + 1) * config.steps_per_call, task=name, model=model, loss=float(loss[:, rows].mean()))
+    for done in range(0, config.steps, config.steps_per_call):
+        loss = losses[done : done + config.steps_per_call, rows].mean()
+        log.write(step=done + config.steps_per_call, task=name, model=model, loss=float(loss))
 
     chosen, right = jax.tree.map(lambda leaf: leaf[rows], states.params), []
     for part in np.array_split(np.arange(len(test.labels)), len(config.tested) if ragged else 1):
