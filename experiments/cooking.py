@@ -129,7 +129,7 @@ def make_model(config: Config):
 
     def apply(params, inputs):
         _, hs = rnnjax.unroll(cell, params.cell, inputs)
-        return jnp.matmul(hs, params.w_y) + params.b_y, hs
+        return jnp.matmul(hs, params.w_y) + params.b_y[None, None], hs
 
     return init, apply
 

@@ -20,6 +20,13 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(scope="module")
+def standard_promotion():
+    """For modules that train: optax's Adam divides by a power of an integer count, which strict promotion forbids."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
     """Compiled programs of one module are not kept while the next one runs."""

@@ -11,12 +11,7 @@ from experiments.agreement import Config, generate
 from experiments.lib import grammar, series
 from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
 
-
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

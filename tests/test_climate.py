@@ -17,11 +17,7 @@ HEADER = ",".join(["Date Time", *jena.FEATURES])
 SMOKE = dataclasses.replace(climate.Config(), **climate.SMOKE)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def line(clock, first, more=""):

@@ -1,6 +1,5 @@
 """The cook's table: by hand, and learned."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,12 +7,7 @@ import pytest
 import rnnjax
 from experiments import cooking
 
-
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

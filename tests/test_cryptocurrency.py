@@ -12,11 +12,7 @@ from experiments.lib import crypto
 CONFIG = cc.Config(window=5, folds=3, tested=0.5, validation=20)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

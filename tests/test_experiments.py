@@ -28,11 +28,7 @@ def run(*args, check=True, **options):
     return subprocess.run(command, cwd=ROOT, check=check, capture_output=True, text=True, timeout=300, **options)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,7 @@ from experiments.lib import series
 CONFIG = fa.Config(training=200, validation=50, held_out=90, window=7, horizon=31, runs=5, hidden=5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

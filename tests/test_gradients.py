@@ -17,11 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 FIGURES = ("lags", "surface", "clipping", "learned", "eigenvalues", "singular_values", "saturation")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,7 @@ from experiments import rnn_or_mlp
 from experiments.lib import questions, series
 from experiments.rnn_or_mlp import Config
 
-
-@pytest.fixture(autouse=True, scope="module")
-def standard_promotion():
-    """optax's Adam divides by a power of an integer count, which strict promotion forbids."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")
