@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from experiments.lib import experiment, plots, report, series, sweep
+from experiments.lib import experiment, plots, readout, report, series, sweep
 from experiments.lib.cells import CELLS, GATES, check_cell_name, make_cell
 from experiments.lib.grammar import NUMBER, OPENING, TO_BE, WORDS, Encoded, Sentence, encode, parse, write
 from experiments.lib.training import Options
@@ -116,32 +116,27 @@ class Params(NamedTuple):
 
     Attributes:
       embedding: of the words `[V, E]`.
-      cell: of the cell.
-      w_y: output weights `[H, 2]`, singular and plural.
-      b_y: output bias `[2]`.
+      reader: of the cell and of its output, singular and plural.
     """
 
     embedding: jax.Array
-    cell: NamedTuple
-    w_y: jax.Array
-    b_y: jax.Array
+    reader: readout.Params
 
 
 def make_model(config: Config, name: str):
     """`key -> params`, and `(params, words [T, B]) -> logits [T, B, 2]` of the number of the next verb."""
     lag = config.longest if config.chrono and name in GATES else None
     cell = make_cell(name, config.embedding, config.hidden, max_lag=lag)
+    init_reader, read = readout.make_readout(cell, config.hidden, 2)
 
     def init(key):
-        key_embedding, key_cell, key_y = jax.random.split(key, 3)
+        key_embedding, key_reader = jax.random.split(key)
         embedding = jax.random.normal(key_embedding, (len(WORDS), config.embedding)) / config.embedding**0.5
-        w_y = jax.nn.initializers.glorot_uniform()(key_y, (config.hidden, 2))
-        return Params(embedding, cell.init(key_cell), w_y, jnp.zeros(2))
+        return Params(embedding, init_reader(key_reader))
 
     def apply(params, words):
         # A product with one-hot rows: the gradient of a look-up is slower on a CPU.
-        _, hs = rnnjax.unroll(cell, params.cell, jnp.matmul(jax.nn.one_hot(words, len(WORDS)), params.embedding))
-        return jnp.matmul(hs, params.w_y) + params.b_y[None, None]
+        return read(params.reader, jnp.matmul(jax.nn.one_hot(words, len(WORDS)), params.embedding))
 
     return init, apply
 

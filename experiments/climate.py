@@ -16,10 +16,12 @@ by the standard deviation s in the window, feature by feature. Temperature T is 
 with d_n the mean change over n rows from this time of the day on, on the window's earlier days, less its trend; it is
 zero for 24 hours, where both naive forecasts, last value and same time yesterday, are g = 0. Wind is two components.
 Every model, the linear one too, gets the same inputs and forecasts the same g. The last fifth of the rows is the test.
-The rest is cut into blocks, and each of as many networks trained side by side leaves one out: on the blocks left out
-the number of updates is chosen, none included, and the forecast of the test is the mean of theirs. Recurrent dropout:
-Gal & Ghahramani 2016. Windows normalised by themselves: Kim et al. 2022, "Reversible instance normalization". Mean of
-networks that leave out a part each: Krogh & Vedelsby 1995, "Neural network ensembles, cross validation".
+The rest is cut into blocks, and of the networks trained side by side three leave out each: on the blocks left out the
+number of updates is chosen, none included, and the forecast of the test is the mean of all of theirs.
+
+References: Gal & Ghahramani 2016, recurrent dropout; Kim et al. 2022, "Reversible instance normalization", for windows
+normalised by themselves; Krogh & Vedelsby 1995, "Neural network ensembles, cross validation", for the mean of networks
+that leave out a part each.
 """
 
 import dataclasses
@@ -54,6 +56,7 @@ class Config(Options):
     networks: tuple[str, ...] = ("rnn", "gru", "lstm", "stacked", "bidirectional", "dropout")  # which to train
     hidden: int = 16  # units of a layer
     blocks: int = 4  # that the rows before the test are cut into; each network of as many leaves one out
+    members: int = 3  # networks for each block left out, from first weights of their own
     batch: int = 32  # windows of an update of each
     dropout: float = 0.2  # of the last state and between layers; of the recurrence where it is dropped out
     window: int = 720  # rows looked back on, whole days of 144
@@ -71,6 +74,7 @@ SMOKE = {
     "stride": 24,
     "hidden": 5,
     "blocks": 2,
+    "members": 2,
     "steps": 20,
     "evaluate_every": 10,
 }
@@ -342,7 +346,7 @@ def choose(errors: list[np.ndarray], tests: list[np.ndarray], notes: list[str]) 
 
 
 def fit_networks(name: str, model, task: Task, config: Config, run: experiment.Run) -> Fitted:
-    """Trains a network for each block left out, side by side."""
+    """Trains the members for each block left out, all side by side."""
     init, apply = model
     training, test = task.ends["training"], look(task, task.ends["test"][0], config)
     left_out = [look(task, ends, config) for ends in task.ends["validation"]]
@@ -350,11 +354,13 @@ def fit_networks(name: str, model, task: Task, config: Config, run: experiment.R
     errors, tests = [np.concatenate([np.abs(part.base - part.truth) for part in left_out])], [test.base]
 
     def init_all(key):
-        return jax.vmap(init)(jax.random.split(key, config.blocks))
+        return jax.vmap(jax.vmap(init))(jax.random.split(key, (config.blocks, config.members)))
 
     def loss_fn(params, batch, *, key):
-        g = jax.vmap(apply)(params, batch[0], jax.random.split(key, config.blocks))
-        return rnnjax.masked_mean(jnp.abs(g - batch[1]))
+        inputs, targets = batch  # [blocks, T, B, F] and [blocks, B, K]: the members of a block read the same
+        members = jax.vmap(apply, in_axes=(0, None, 0))
+        g = jax.vmap(members)(params, inputs, jax.random.split(key, (config.blocks, config.members)))
+        return rnnjax.masked_mean(jnp.abs(g - targets[:, None]))
 
     def batches(step):
         rng = np.random.default_rng((config.seed, step))
@@ -363,9 +369,12 @@ def fit_networks(name: str, model, task: Task, config: Config, run: experiment.R
         inputs = part.inputs.reshape(config.blocks, config.batch, *part.inputs.shape[1:]).swapaxes(1, 2)
         return inputs, part.targets.reshape(config.blocks, config.batch, -1)
 
-    forward = jax.jit(apply)
+    @jax.jit
+    def forward(params, xs):
+        return jax.vmap(apply, in_axes=(0, None))(params, xs).mean(axis=0)
 
     def forecast(params, part: Part) -> np.ndarray:
+        """Mean of the members for a block."""
         pieces = [np.arange(start, start + 500) for start in range(0, len(part.inputs), 500)]  # of one shape
         inputs = (np.take(part.inputs, piece, axis=0, mode="clip").swapaxes(0, 1) for piece in pieces)
         return part.celsius(np.concatenate([forward(params, xs) for xs in inputs])[: len(part.inputs)])
@@ -544,7 +553,8 @@ def by_horizon(mae, validation, fitted: dict[str, Fitted], config: Config) -> st
         ]
         for name, values in mae.items()
     ]
-    return report.grid(header, rows)
+    note = "Whole days ahead, the last value is that of the same time yesterday: one naive forecast, not two."
+    return report.grid(header, rows) + ("" if config.horizons[-1] % ROWS_A_DAY else f"\n\n{note}")
 
 
 def draw(run, task: Task, forecast: np.ndarray, chosen: str, best_naive: str, errors: dict[str, np.ndarray]) -> None:

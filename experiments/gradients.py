@@ -34,6 +34,7 @@ import rnnjax
 from experiments.lib import experiment, plots, report
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.optimization import make_optimizer
+from experiments.lib.readout import Params, make_readout
 from experiments.lib.training import Options, train
 from rnnjax import diagnostics
 
@@ -249,20 +250,6 @@ class Batch(NamedTuple):
     targets: np.ndarray
 
 
-class Params(NamedTuple):
-    """Parameters of a cell, and of what reads its last output.
-
-    Attributes:
-      cell: of the cell.
-      w_y: output weights `[H, 4]`.
-      b_y: output bias `[4]`.
-    """
-
-    cell: NamedTuple
-    w_y: jax.Array
-    b_y: jax.Array
-
-
 def latch(rng: np.random.Generator, count: int, length: int) -> Batch:
     """Sequences of T = length steps, after the latch of Bengio et al. 1994."""
     ids = rng.integers(SYMBOLS, 2 * SYMBOLS, size=(length, count))
@@ -272,17 +259,8 @@ def latch(rng: np.random.Generator, count: int, length: int) -> Batch:
 
 def make_model(cell: rnnjax.Cell, hidden: int):
     """`key -> params`, and `(params, inputs [T, B, 8]) -> logits [B, 4]`."""
-
-    def init(key):
-        key_cell, key_y = jax.random.split(key)
-        w_y = jax.nn.initializers.glorot_uniform()(key_y, (hidden, SYMBOLS))
-        return Params(cell.init(key_cell), w_y, jnp.zeros(SYMBOLS))
-
-    def apply(params, inputs):
-        _, ys = rnnjax.unroll(cell, params.cell, inputs)
-        return jnp.matmul(ys[-1], params.w_y) + params.b_y[None]
-
-    return init, jax.jit(apply)
+    init, apply = make_readout(cell, hidden, SYMBOLS)
+    return init, jax.jit(lambda params, inputs: apply(params, inputs)[-1])
 
 
 def make_loss(apply):

@@ -38,6 +38,7 @@ import rnnjax
 from experiments.lib import experiment, lags, plots, report
 from experiments.lib.cells import GATES, check_cell_name, make_cell
 from experiments.lib.lags import Batch, adding, errors_of, right
+from experiments.lib.readout import Params, make_readout
 from experiments.lib.training import Options, train
 
 NAME = "long_lag"
@@ -143,36 +144,7 @@ def make_tasks(config: Config) -> dict[str, Task]:
     }
 
 
-# ---- model ---------------------------------------------------------------------------------------------------
-
-
-class Params(NamedTuple):
-    """Parameters of a cell and of a linear output.
-
-    Attributes:
-      cell: of the cell.
-      w_y: output weights `[H, V]`.
-      b_y: output bias `[V]`.
-    """
-
-    cell: NamedTuple
-    w_y: jax.Array
-    b_y: jax.Array
-
-
-def make_model(cell: rnnjax.Cell, hidden: int, outputs: int, unroll: Callable = rnnjax.unroll):
-    """`key -> params`, and `(params, inputs [T, B, F]) -> outputs [T, B, V]`."""
-
-    def init(key):
-        key_cell, key_y = jax.random.split(key)
-        w_y = jax.nn.initializers.glorot_uniform()(key_y, (hidden, outputs))
-        return Params(cell.init(key_cell), w_y, jnp.zeros(outputs))
-
-    def apply(params, inputs):
-        _, hs = unroll(cell, params.cell, inputs)
-        return jnp.matmul(hs, params.w_y) + params.b_y[None, None]
-
-    return init, apply
+# ---- learning ------------------------------------------------------------------------------------------------
 
 
 def make_loss(apply):
@@ -205,7 +177,7 @@ def solve_adding(config: Config, run: experiment.Run) -> tuple[dict, dict[str, s
     """Trains on the adding problem of `--lag`; headline and sections of the report."""
     chrono = config.lag if config.cell in GATES else None
     cell = make_cell(config.cell, 2, config.hidden, max_lag=chrono)
-    init, apply = make_model(cell, config.hidden, 1)
+    init, apply = make_readout(cell, config.hidden, 1)
     forward, validation = jax.jit(apply), adding(rng_of(config, VALIDATION), 256, config.lag)
 
     def evaluate(state):
@@ -267,15 +239,15 @@ def original_biases(key, shape, dtype=jnp.float32):
 
 
 def make_way(way: Way, hidden: int, lag: int):
-    """`init` and `apply` of a way, as `make_model` gives them."""
+    """`init` and `apply` of a way, as `make_readout` gives them."""
     options = {"chrono": {"max_lag": max(lag, 3)}, "forget 0": {"forget_bias": 0.0}}
     options |= {"no forget gate": {"b_init": original_biases}, "usual": {}}
     cell = make_cell(way.cell, 2, hidden, **options[way.biases])
     if way.gradient == "cell state":
-        return make_model(cell_state_only(cell), hidden, 1)
+        return make_readout(cell_state_only(cell), hidden, 1)
     if way.gradient != "full":
-        return make_model(cell, hidden, 1, functools.partial(rnnjax.tbptt, steps=int(way.gradient)))
-    return make_model(cell, hidden, 1)
+        return make_readout(cell, hidden, 1, unroll=functools.partial(rnnjax.tbptt, steps=int(way.gradient)))
+    return make_readout(cell, hidden, 1)
 
 
 @functools.cache
@@ -390,7 +362,7 @@ def solve_symbols(config: Config, run: experiment.Run, names: list[str]) -> tupl
         for cell in cells:
             chrono = task.lag if cell in GATES else None
             model = make_cell(cell, task.inputs, config.task_hidden, max_lag=chrono)
-            init, apply = make_model(model, config.task_hidden, task.outputs)
+            init, apply = make_readout(model, config.task_hidden, task.outputs)
             result = train(options, init, make_loss(apply), batches, run.folder, name=f"{name}_{cell}", unit="answer")
             answers = right(in_parts(jax.jit(apply), result.state.params, test), test)
             shares[name, cell] = float(answers.all(axis=0).mean())
@@ -499,6 +471,7 @@ def draw_updates(config: Config, run: experiment.Run, found: dict[str, dict[int,
             axes.plot([], [], MARKERS[number % len(MARKERS)] + style, color=colour, label=name)
         axes.axhline(config.lag_steps * 0.97, color="0.4", linestyle=":", linewidth=1.2)
         axes.set(xscale="log", yscale="log")
+        plots.plain_log(axes.yaxis)
         axes.set_xticks(config.lags, [f"{lag:,}" for lag in config.lags])
         axes.minorticks_off()
         plots.legend_beside(axes)

@@ -33,6 +33,7 @@ import numpy as np
 import rnnjax
 from experiments.lib import datasets, experiment, plots, report, series, sweep
 from experiments.lib.cells import check_cell_name, make_cell
+from experiments.lib.readout import make_readout
 from experiments.lib.training import Options
 
 NAME = "optimizers"
@@ -111,39 +112,6 @@ class Task(NamedTuple):
     test: Rows
 
 
-class Params(NamedTuple):
-    """Parameters.
-
-    Attributes:
-      cell: of the cell.
-      w_y: output weights `[H, O]`.
-      b_y: output bias `[O]`.
-    """
-
-    cell: NamedTuple
-    w_y: jax.Array
-    b_y: jax.Array
-
-
-def make_model(config: Config, inputs: int, hidden: int, outputs: int):
-    """`key -> params`, and `(params, xs [T, B, F]) -> [T, B, O]`."""
-    cell = make_cell(config.cell, inputs, hidden)
-
-    def init(key):
-        key_cell, key_y = jax.random.split(key)
-        return Params(
-            cell.init(key_cell),
-            jax.nn.initializers.glorot_uniform()(key_y, (hidden, outputs)),
-            jnp.zeros(outputs),
-        )
-
-    def apply(params, xs):
-        _, hs = rnnjax.unroll(cell, params.cell, xs)
-        return jnp.matmul(hs, params.w_y) + params.b_y[None, None]
-
-    return init, apply
-
-
 def cut(inputs: np.ndarray, targets: np.ndarray, window: int, stride: int, warmup: int = 0) -> list[Rows]:
     """Windows of training, validation and test: 80 %, 10 % and 10 % in order of time, none across a border.
 
@@ -170,7 +138,7 @@ def text_task(config: Config) -> tuple[Task, dict[str, float]]:
     vocabulary = rnnjax.Vocabulary.of(text)
     ids, size = vocabulary.encode(text), len(vocabulary.symbols)
     parts = cut(ids[:-1], ids[1:], config.window, stride=16)
-    init, apply = make_model(config, size, config.hidden, size)
+    init, apply = make_readout(make_cell(config.cell, size, config.hidden), config.hidden, size)
     cross_entropy = rnnjax.get_loss("cross_entropy")
     task = Task(
         init,
@@ -204,7 +172,7 @@ def series_task(config: Config, losses: Sequence[str], *, outliers: bool) -> tup
     clean = cut(values[:-1], values[1:], config.window, stride=4, warmup=config.window // 2)
     recorded = cut(values[:-1], (values + spikes)[1:], config.window, stride=4, warmup=config.window // 2)
     parts = [*(recorded if outliers else clean)[:2], clean[2]]
-    init, apply = make_model(config, 1, config.hidden_series, 1)
+    init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, 1)
 
     chosen = [rnnjax.get_loss(name) for name in losses]
     task = Task(
@@ -246,7 +214,7 @@ def wave_task(config: Config, losses: Sequence[str]) -> tuple[Task, dict[str, fl
     rng, size = np.random.default_rng(config.seed + 10**6), config.values // 10
     parts = [wave_rows(config, n, rng, wrong) for n, wrong in ((4 * size, config.outliers), (size, config.outliers))]
     parts.append(wave_rows(config, size, rng, 0.0))
-    init, apply = make_model(config, 1, config.hidden_series, len(WAVES))
+    init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, len(WAVES))
 
     def make(name):
         loss = rnnjax.get_loss(name)

@@ -5,20 +5,15 @@ import random
 import jax
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import agreement
 from experiments.agreement import Config, generate
 from experiments.lib import grammar, series
 from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, agreement.main(Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(agreement)
 
 
 def test_smoke_leaves_its_files(smoke):
@@ -26,14 +21,12 @@ def test_smoke_leaves_its_files(smoke):
     text = (folder / "report.md").read_text()
     assert 0.2 < result["accuracy_rnn"] < 0.8 and str(result["accuracy_rnn"]) in text
     assert {"accuracy_rnn_near_and_far", "accuracy_rnn_every_verb"} < set(result)
-    for figure in ("cells.png", "lessons.png", "loss.png"):
-        assert f"({figure})" in text and (folder / figure).read_bytes().startswith(b"\x89PNG")
-    assert np.load(folder / "rnn-far.npz")["cell.w_h"].shape == (2, 8, 8)  # of both seeds, at the rate chosen
+    assert figures_of(folder) == {"cells", "lessons", "loss"}
+    assert np.load(folder / "rnn-far.npz")["reader.cell.w_h"].shape == (2, 8, 8)  # of both seeds, at the rate chosen
 
 
-def test_smoke_is_reproducible(smoke, tmp_path):
-    agreement.main(Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(agreement, smoke, tmp_path)
 
 
 def test_counts_made_by_hand():

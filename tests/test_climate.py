@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import climate
 from experiments.lib import jena
 
 HEADER = ",".join(["Date Time", *jena.FEATURES])
 SMOKE = dataclasses.replace(climate.Config(), **climate.SMOKE)
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(climate)
 
 
 def line(clock, first, more=""):
@@ -254,12 +254,6 @@ def test_every_network_reads_all_of_the_window(name):
 # ---- the whole -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, climate.main(climate.Config(smoke=True, out=str(folder)))
-
-
 def test_smoke_leaves_report_and_figures(smoke):
     folder, result = smoke
     assert all(0.3 < result[f"{name}mae_celsius"] < 8 for name in ("", "baseline_", "linear_", "mlp_"))
@@ -267,13 +261,11 @@ def test_smoke_leaves_report_and_figures(smoke):
     assert "The weather is generated" in text and str(result["mae_celsius"]) in text
     better = result["mae_celsius"] < result["baseline_mae_celsius"]
     assert (" Better than last value" if better else "Not better than last value").strip() in text
-    for name in ("horizons", "errors", "forecasts"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") and f"{name}.png" in text
+    assert figures_of(folder) == {"horizons", "errors", "forecasts"}
 
 
-def test_report_reproduces(smoke, tmp_path):
-    climate.main(climate.Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(climate, smoke, tmp_path)
 
 
 @pytest.mark.parametrize(

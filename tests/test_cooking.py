@@ -3,30 +3,23 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 import rnnjax
 from experiments import cooking
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cooking")
-    return folder, cooking.main(cooking.Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(cooking)
 
 
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     assert result["accuracy_by_hand"] == 1.0 and 0.2 < result["accuracy_learned"] <= 1.0
-    for name in ("weights.png", "states.png", "rnn/loss.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
-        assert f"({name})" in (folder / "report.md").read_text()
+    assert figures_of(folder) == {"weights", "states", "rnn/loss"}
 
 
-def test_report_is_the_same_twice(smoke, tmp_path):
-    cooking.main(cooking.Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(cooking, smoke, tmp_path)
 
 
 def test_three_rainy_days_bring_the_dish_back():

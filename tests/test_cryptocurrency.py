@@ -5,37 +5,28 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import cryptocurrency as cc
 from experiments.lib import crypto
 
 CONFIG = cc.Config(window=5, folds=3, tested=0.5, validation=20)
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, cc.main(cc.Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(cc)
 
 
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     text = (folder / "report.md").read_text()
-    for name in ("accuracy", "prices", "money"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") and f"({name}.png)" in text
+    assert figures_of(folder) == {"accuracy", "prices", "money"}
     assert 0.3 < result["accuracy"] < 0.7 and 0.55 < result["best_possible_planted"] < 0.7
     assert result["gain_low"] <= result["gain"] <= result["gain_high"]
     assert np.isclose(result["gain"], result["accuracy"] - result["baseline_accuracy"], atol=2e-4)
     assert "Nothing to gain was found" in text
 
 
-def test_report_reproduces(smoke, tmp_path):
-    cc.main(cc.Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(cc, smoke, tmp_path)
 
 
 # ---- data ----------------------------------------------------------------------------------------------------

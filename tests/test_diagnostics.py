@@ -27,16 +27,26 @@ def floats(tree):
     return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
+def with_floats(tree, leaves):
+    """The tree with other leaves in place of its floating-point ones."""
+    rest = iter(leaves)
+    return jax.tree.map(lambda leaf: next(rest) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
 def slow_norms(cell, params, xs, start):
-    """The same step by step: the gradient of what is left of the run with respect to the carry before it."""
-    norms, carry, rank = [], start, jax.tree.leaves(xs)[0].ndim - 2
-    for t in range(T):
-        rest = jax.tree.map(lambda leaf, t=t: leaf[t:], xs)
-        gradient = jax.grad(
-            lambda carry, rest=rest: last_output(*rnnjax.unroll(cell, params, rest, carry)), allow_int=True
-        )(carry)
-        norms.append([jnp.sqrt(jnp.sum(g**2, axis=tuple(range(rank, g.ndim)))) for g in floats(gradient)])
-        carry, _ = cell.apply(params, carry, jax.tree.map(lambda leaf, t=t: leaf[t], xs))
+    """The same by a loop of Python: the gradient with respect to what is added to the carry before each step."""
+
+    def loss(added):
+        carry, ys = start, []
+        for t in range(T):
+            carry = with_floats(carry, [leaf + more for leaf, more in zip(floats(carry), added[t], strict=True)])
+            carry, y = cell.apply(params, carry, jax.tree.map(lambda leaf, t=t: leaf[t], xs))
+            ys.append(y)
+        return last_output(carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys))
+
+    gradients = jax.jit(jax.grad(loss))([[jnp.zeros_like(leaf) for leaf in floats(start)] for _ in range(T)])
+    rank = jax.tree.leaves(xs)[0].ndim - 2
+    norms = [[jnp.sqrt(jnp.sum(g**2, axis=tuple(range(rank, g.ndim)))) for g in step] for step in gradients]
     return [jnp.stack(leaf) for leaf in zip(*norms, strict=True)]
 
 
@@ -46,7 +56,7 @@ def test_gradient_norms_are_those_of_the_rest_of_the_run(name):
     params, xs = random_params(cell), jax.tree.map(jnp.asarray, make_inputs(1, T, (B,)))
     first = jax.tree.leaves(xs)[0]
     start = cell.initial_carry(first.shape[1:-1])
-    got = diagnostics.gradient_norms(cell, params, xs, last_output)
+    got = jax.jit(lambda params, xs: diagnostics.gradient_norms(cell, params, xs, last_output))(params, xs)
     assert jax.tree.structure(got.leaves) == jax.tree.structure(start)
     types = [leaf.dtype for leaf in jax.tree.leaves(start)]
     norms = [
@@ -104,17 +114,16 @@ def test_products_of_step_jacobians_are_that_of_the_run(name):
     start = jax.tree.map(
         lambda leaf: leaf + 0.3 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, cell.initial_carry(())
     )
-    jacobians = diagnostics.step_jacobians(cell, params, xs, start)
+    jacobians = jax.jit(lambda params, xs: diagnostics.step_jacobians(cell, params, xs, start))(params, xs)
 
     def flat(leaves):
         return jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
 
     def run(leaves):
-        rest = iter(leaves)
-        carry = jax.tree.map(lambda leaf: next(rest) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, start)
-        return flat(floats(rnnjax.unroll(cell, params, xs, carry)[0]))
+        return flat(floats(rnnjax.unroll(cell, params, xs, with_floats(start, leaves))[0]))
 
-    whole = jnp.concatenate([j.reshape(jacobians.shape[1], -1) for j in jax.jacrev(run)(floats(start))], axis=1)
+    columns = jax.jit(jax.jacrev(run))(floats(start))
+    whole = jnp.concatenate([j.reshape(jacobians.shape[1], -1) for j in columns], axis=1)
     product = jnp.eye(jacobians.shape[1])
     for jacobian in jacobians:
         product = jnp.matmul(jacobian, product)

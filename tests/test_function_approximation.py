@@ -6,36 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import function_approximation as fa
 from experiments.lib import series
 
 CONFIG = fa.Config(training=200, validation=50, held_out=90, window=7, horizon=31, runs=5, hidden=5)
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, fa.main(fa.Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(fa)
 
 
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
-    for name in ("first", "one_step", "free", "growth"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert f"({name}.png)" in (folder / "report.md").read_text()
+    assert figures_of(folder) == {"first", "one_step", "free", "growth"}
     assert 0.09 < result["noise_floor"] < 0.12
     for model in ("", "mlp_", "ar_"):  # learned something, and nothing forecasts noise
         assert result["noise_floor"] < result[f"{model}one_step_rmse"] < 0.3
 
 
-def test_report_reproduces(smoke, tmp_path):
-    fa.main(fa.Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(fa, smoke, tmp_path)
 
 
 @pytest.mark.parametrize("name", fa.FUNCTIONS)

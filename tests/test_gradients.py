@@ -7,41 +7,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 import rnnjax
 from experiments import gradients
 from experiments.lib import experiment
 
 SMOKE = dataclasses.replace(gradients.Config(), **gradients.SMOKE)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-FIGURES = ("lags", "surface", "clipping", "learned", "eigenvalues", "singular_values", "saturation")
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, gradients.main(gradients.Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(gradients)
 
 
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     text = (folder / "report.md").read_text()
-    for name in FIGURES:
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") and f"({name}.png)" in text
+    drawn = {"lags", "surface", "clipping", "learned", "eigenvalues", "singular_values", "saturation"}
+    assert figures_of(folder) == drawn
     assert 0.5 < result["half_life_rnn"] < result["half_life_lstm"] < 10
     for name in ("clip_none", "clip_by_value", "clip_by_norm"):
         assert result[f"accuracy_{name}"] > 0.6  # of four symbols, over six steps
     assert str(result["half_life_rnn"]) in text and json.loads((folder / "config.json").read_text())["lag"] == 20
 
 
-def test_smoke_is_reproducible(smoke, tmp_path):
-    again = gradients.main(gradients.Config(smoke=True, out=str(tmp_path)))
-    assert {**again, "out": ""} == {**smoke[1], "out": ""}
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(gradients, smoke, tmp_path)
 
 
 def test_norms_of_a_linear_network_are_powers():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 import rnnjax
 from experiments import long_lag
@@ -15,18 +16,9 @@ from experiments.lib import lags
 from experiments.lib.lags import Batch
 from experiments.long_lag import WAYS, Config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(long_lag)
 ROOT = Path(__file__).parents[1]
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, long_lag.main(Config(smoke=True, out=str(folder)))
 
 
 def test_smoke_leaves_its_files(smoke):
@@ -35,13 +27,11 @@ def test_smoke_leaves_its_files(smoke):
     assert 0.1 < result["baseline_mse"] < 0.25 and 0 <= result["order_sequences"] <= 1
     text = (folder / "report.md").read_text()
     assert str(result["mse"]) in text and "does not hold for this run" in text and "LSTM, chrono" in text
-    for name in ("adding", "memory", "solved_lag", "updates"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") and f"({name}.png)" in text
+    assert figures_of(folder) == {"adding", "memory", "solved_lag", "updates"}
 
 
-def test_report_reproduces(smoke, tmp_path):
-    long_lag.main(Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(long_lag, smoke, tmp_path)
 
 
 # ---- tasks ---------------------------------------------------------------------------------------------------

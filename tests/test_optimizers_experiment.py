@@ -4,35 +4,25 @@ import dataclasses
 
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import optimizers
 from experiments.optimizers import Config, Found, cut, generate, series_task, unigram, wave_rows, wave_task
 
 SMALL = Config(values=2000, window=12, hidden_series=5)
-
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, optimizers.main(Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(optimizers)
 
 
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
-    text = (folder / "report.md").read_text()
     assert 2 < result["nats_per_char"] < 5 and 0.01 < result["mse"] < 2 and result["noise_mse"] == 0.04
     assert result["optimizer_mse"] in ("sgd", "adam") and 0 < result["mae_huber"] < 3
-    for figure in ("curves.png", "rates.png", "losses.png"):
-        assert f"({figure})" in text and (folder / figure).read_bytes().startswith(b"\x89PNG")
+    assert figures_of(folder) == {"curves", "rates", "losses"}
 
 
-def test_smoke_is_reproducible(smoke, tmp_path):
-    optimizers.main(Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(optimizers, smoke, tmp_path)
 
 
 def test_windows_are_cut_in_order_of_time():

@@ -5,19 +5,14 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import rnn_or_mlp
 from experiments.lib import questions, series
 from experiments.rnn_or_mlp import Config
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, rnn_or_mlp.main(Config(smoke=True, out=str(folder)))
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(rnn_or_mlp)
 
 
 def test_smoke_leaves_its_files(smoke):
@@ -27,14 +22,12 @@ def test_smoke_leaves_its_files(smoke):
         for model in ("rnn", "mlp"):
             assert 0.3 < result[f"accuracy_{model}_{kind}"] < 0.9 and str(result[f"accuracy_{model}_{kind}"]) in text
     assert 0.5 <= result["chance_sequential"] < 0.6 and 0.5 <= result["chance_static"] < 0.6
-    for figure in ("accuracy.png", "lengths.png"):
-        assert f"({figure})" in text and (folder / figure).read_bytes().startswith(b"\x89PNG")
+    assert figures_of(folder) == {"accuracy", "lengths"}
     assert "(ms)" in (folder / "times.md").read_text() and "(ms)" not in text
 
 
-def test_smoke_is_reproducible(smoke, tmp_path):
-    rnn_or_mlp.main(Config(smoke=True, out=str(tmp_path)))
-    assert (tmp_path / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
+def test_smoke_reproduces(smoke, tmp_path):
+    assert_reproduces(rnn_or_mlp, smoke, tmp_path)
 
 
 def test_order_has_each_pattern_once_and_says_which_is_first():

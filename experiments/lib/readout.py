@@ -1,0 +1,50 @@
+"""A cell over time with a linear output: y_t = h_t W_y + b_y."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import rnnjax
+
+
+class Params(NamedTuple):
+    """Parameters of a cell and of a linear output.
+
+    Attributes:
+      cell: of the cell.
+      w_y: output weights `[H, V]`.
+      b_y: output bias `[V]`.
+    """
+
+    cell: NamedTuple
+    w_y: jax.Array
+    b_y: jax.Array
+
+
+def make_readout(cell: rnnjax.Cell, hidden: int, outputs: int, *, unroll: Callable = rnnjax.unroll):
+    """`key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`.
+
+    Args:
+      cell: whose outputs are read.
+      hidden: H, features of those.
+      outputs: V.
+      unroll: runs the cell, such as `rnnjax.tbptt` with its steps.
+
+    Example:
+      >>> init, apply = make_readout(rnnjax.gru(2, 5), 5, 3)
+      >>> apply(init(jax.random.key(0)), jnp.ones((7, 4, 2))).shape
+      (7, 4, 3)
+    """
+
+    def init(key: jax.Array) -> Params:
+        key_cell, key_y = jax.random.split(key)
+        w_y = jax.nn.initializers.glorot_uniform()(key_y, (hidden, outputs))
+        return Params(cell.init(key_cell), w_y, jnp.zeros(outputs))
+
+    def apply(params: Params, xs: jax.Array) -> jax.Array:
+        _, hs = unroll(cell, params.cell, xs)
+        return jnp.matmul(hs, params.w_y) + params.b_y[None, None]
+
+    return init, apply

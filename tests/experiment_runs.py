@@ -1,0 +1,31 @@
+"""What the tests of experiments share: a smoke run, done once for a module, and what holds for every one of them."""
+
+import re
+
+import pytest
+
+
+def smoke_fixture(experiment):
+    """A fixture: the folder of a smoke run, and its result."""
+
+    @pytest.fixture(scope="module")
+    def smoke(tmp_path_factory):
+        folder = tmp_path_factory.mktemp("smoke")
+        return folder, experiment.main(experiment.Config(smoke=True, out=str(folder)))
+
+    return smoke
+
+
+def figures_of(folder):
+    """Names of the figures that the report shows, each of which is there."""
+    names = re.findall(r"!\[.*\]\((.*)\.png\)", (folder / "report.md").read_text())
+    for name in names:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    return set(names)
+
+
+def assert_reproduces(experiment, smoke, folder):
+    """A second run with the same seed has the same result, and the same report to the byte."""
+    again = experiment.main(experiment.Config(smoke=True, out=str(folder)))
+    assert {**again, "out": ""} == {**smoke[1], "out": ""}
+    assert (folder / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()
