@@ -63,36 +63,8 @@ SMOKE = {"rows": 400, "folds": 1, "validation": 60, "tested": 0.4, "hidden": 4, 
 # ---- days and folds ------------------------------------------------------------------------------------------
 
 
-class Days(NamedTuple):
-    """What a day brings, and what is known of it.
-
-    Attributes:
-      inputs: known at the end of the day, not scaled `[N, F]`; the first is the return.
-      returns: log(price / price of the day before) `[N]`.
-      close: price at its end `[N]`.
-      chance_up: probability of a return above 0 given the days before `[N]`, or None.
-      days: datetime64 `[N]`.
-    """
-
-    inputs: np.ndarray
-    returns: np.ndarray
-    close: np.ndarray
-    chance_up: np.ndarray | None
-    days: np.ndarray
-
-
-def days_of(prices: crypto.Prices) -> Days:
-    """All days but the first, which has no return."""
-    returns = np.diff(np.log(prices.close))
-    inputs = returns[:, None]
-    if prices.features.shape[1]:
-        inputs = np.column_stack([returns, prices.features[1:, 0], np.diff(prices.features[:, 1])])
-    chance_up = None if prices.chance_up is None else prices.chance_up[1:]
-    return Days(inputs, returns, prices.close[1:], chance_up, prices.days[1:])
-
-
 class Fold(NamedTuple):
-    """Days that are forecast, each from the window before it: `day - window` to `day - 1`.
+    """crypto.Days that are forecast, each from the window before it: `day - window` to `day - 1`.
 
     Attributes:
       training: `[N]`.
@@ -141,7 +113,7 @@ class Task(NamedTuple):
     scale: series.Scale
 
 
-def prepare(days: Days, fold: Fold, config: Config) -> Task:
+def prepare(days: crypto.Days, fold: Fold, config: Config) -> Task:
     """The `Task` of a fold; nothing of its test days enters but their own windows and outcomes."""
     known = slice(0, fold.training[-1] + 1)
     inputs = series.fit_scale(days.inputs[known]).apply(days.inputs)
@@ -213,28 +185,6 @@ def fit_network(task: Task, model, config: Config, folder: Path, name: str):
     return found.best_params
 
 
-def fit_logistic(xs: np.ndarray, ys: np.ndarray, ridge: float) -> series.LinearModel:
-    """P(y = 1) = sigmoid([x; 1] w), by Newton's method: minimises mean cross-entropy + ridge |w|^2 / 2, bias left out.
-
-    Args:
-      xs: `[N, D]`.
-      ys: 0 or 1 `[N]`.
-      ridge: above 0.
-    """
-    rows = np.column_stack([xs, np.ones(len(xs))]).astype(np.float64)
-    penalty = np.full(rows.shape[1], ridge)
-    penalty[-1] = 0.0
-    w = np.zeros(rows.shape[1])
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-rows @ w))
-        gradient = rows.T @ (p - ys) / len(ys) + penalty * w
-        hessian = (rows * (p * (1 - p))[:, None]).T @ rows / len(ys) + np.diag(penalty)
-        w -= np.linalg.solve(hessian, gradient)
-        if np.abs(gradient).max() < 1e-9:
-            break
-    return series.LinearModel(w[:, None])
-
-
 def fit_linear_models(task: Task) -> tuple[series.LinearModel, series.LinearModel]:
     """Logistic for the direction and linear for the return, with the ridges that forecast the validation days best."""
     flat = [flatten(windows) for windows in task.windows[:2]]
@@ -246,7 +196,7 @@ def fit_linear_models(task: Task) -> tuple[series.LinearModel, series.LinearMode
     def squared(model):
         return np.mean((model.predict(flat[1])[:, 0] - task.returns.validation) ** 2)
 
-    logistic = min((fit_logistic(flat[0], task.up.training, ridge) for ridge in RIDGES), key=cross_entropy)
+    logistic = min((series.fit_logistic(flat[0], task.up.training, ridge) for ridge in RIDGES), key=cross_entropy)
     linear = min((series.fit_linear(flat[0], task.returns.training[:, None], r) for r in RIDGES), key=squared)
     return logistic, linear
 
@@ -263,7 +213,7 @@ class Walk(NamedTuple):
     """Forecasts of every day that is tested, in order of time.
 
     Attributes:
-      rows: places in `Days` `[N]`.
+      rows: places in `crypto.Days` `[N]`.
       fold: which fold a day is of `[N]`.
       up: whether a rise is forecast `[N]`, by method.
       returns: forecast `[N]`, by method.
@@ -275,7 +225,7 @@ class Walk(NamedTuple):
     returns: dict[str, np.ndarray]
 
 
-def walk_forward(days: Days, config: Config, folder: Path, name: str) -> Walk:
+def walk_forward(days: crypto.Days, config: Config, folder: Path, name: str) -> Walk:
     """Fits everything afresh before each fold, and forecasts it."""
     init, apply = make_model(config, days.inputs.shape[1])
     model = init, jax.jit(apply)
@@ -324,7 +274,7 @@ class Scores(NamedTuple):
     generator: series.Interval | None
 
 
-def score(days: Days, walk: Walk, config: Config) -> Scores:
+def score(days: crypto.Days, walk: Walk, config: Config) -> Scores:
     """Accuracies and errors with their intervals."""
 
     def interval(values, over=None):
@@ -347,41 +297,6 @@ def score(days: Days, walk: Walk, config: Config) -> Scores:
     )
 
 
-class Money(NamedTuple):
-    """What came of one unit, held on the days with a rise forecast and out of the market on others.
-
-    Attributes:
-      growth: logarithm of the value after each day, without costs `[N]`.
-      net: the same with costs `[N]`.
-      held: share of the days in the market.
-      trades: how often it was bought or sold.
-    """
-
-    growth: np.ndarray
-    net: np.ndarray
-    held: float
-    trades: int
-
-
-def trade(up: np.ndarray, returns: np.ndarray, cost: float) -> Money:
-    """Follows a forecast.
-
-    Args:
-      up: whether to hold on each day, decided at the end of the day before `[N]`.
-      returns: logarithmic, of each day `[N]`.
-      cost: share of what is bought or sold.
-
-    Example:
-      >>> money = trade(np.array([True, True, False]), np.log([2.0, 0.5, 3.0]), cost=0.5)
-      >>> np.exp(money.growth).round(3).tolist(), np.exp(money.net).round(3).tolist(), money.trades
-      ([2.0, 1.0, 1.0], [1.0, 0.5, 0.25], 2)
-    """
-    changes = np.diff(up.astype(int), prepend=0) != 0
-    daily = up * returns
-    paid = np.log1p(-cost) * changes
-    return Money(np.cumsum(daily), np.cumsum(daily + paid), float(up.mean()), int(changes.sum()))
-
-
 # ---- the report ----------------------------------------------------------------------------------------------
 
 
@@ -401,17 +316,17 @@ def main(config: Config) -> dict:
     config = dataclasses.replace(config, **SMOKE) if config.smoke else config
     check(config)
     prices = crypto.load(config.data, rows=config.rows, seed=config.seed)
-    days = days_of(prices)
-    control = days_of(crypto.generate(len(prices.close), momentum=config.momentum, seed=config.seed))
+    days = crypto.days_of(prices)
+    control = crypto.days_of(crypto.generate(len(prices.close), momentum=config.momentum, seed=config.seed))
     folds(len(days.returns), config)  # too few days are said before anything is written
     run = experiment.begin(NAME, config, {})
 
     walk = walk_forward(days, config, run.folder, "data")
     control_walk = walk_forward(control, config, run.folder, "planted")
     scores, control_scores = score(days, walk, config), score(control, control_walk, config)
-    trades = {name: trade(walk.up[name], days.returns[walk.rows], config.cost) for name in ("network", *BASELINES)}
-    trades["reversal"] = trade(~walk.up["persistence"], days.returns[walk.rows], config.cost)
-    trades["buy and hold"] = trade(np.full(len(walk.rows), True), days.returns[walk.rows], config.cost)
+    held = {name: walk.up[name] for name in ("network", *BASELINES)}
+    held |= {"reversal": ~walk.up["persistence"], "buy and hold": np.full(len(walk.rows), True)}
+    trades = {name: crypto.trade(up, days.returns[walk.rows], config.cost) for name, up in held.items()}
 
     draw_accuracy(run, scores, control_scores)
     draw_prices(run, days, walk, scores)
@@ -429,7 +344,7 @@ def main(config: Config) -> dict:
     }
     text = {"Verdict": verdict(scores, control_scores, len(walk.rows)), "The walk": setup(config, days, walk)}
     text |= {"Up or down": directions(scores, walk, days), "The control": planted(control_scores, config)}
-    text |= {"Returns and prices": sizes(days, walk, scores), "Money": earned(days, walk, trades, config)}
+    text |= {"Returns and prices": sizes(days, walk, scores), "crypto.Money": earned(days, walk, trades, config)}
     title = f"Is there anything to gain? {label(config)}"
     return experiment.finish(run, title=title, headline=headline, sections=text)
 
@@ -481,7 +396,7 @@ def verdict(scores: Scores, control: Scores, count: int) -> str:
     return " ".join(parts)
 
 
-def setup(config: Config, days: Days, walk: Walk) -> str:
+def setup(config: Config, days: crypto.Days, walk: Walk) -> str:
     """How it was measured."""
     parts = folds(len(days.returns), config)
     kind = {1: "the return", 3: "return, log(high / low), and change of log(volume)"}[days.inputs.shape[1]]
@@ -496,7 +411,7 @@ def setup(config: Config, days: Days, walk: Walk) -> str:
     )
 
 
-def directions(scores: Scores, walk: Walk, days: Days) -> str:
+def directions(scores: Scores, walk: Walk, days: crypto.Days) -> str:
     """Accuracies, over all and by fold."""
     rows = [["network", *percent(scores.accuracy["network"]), "", ""]]
     for name in BASELINES:
@@ -538,7 +453,7 @@ def planted(control: Scores, config: Config) -> str:
     )
 
 
-def sizes(days: Days, walk: Walk, scores: Scores) -> str:
+def sizes(days: crypto.Days, walk: Walk, scores: Scores) -> str:
     """Errors of returns, and of the prices that follow from them."""
     true, last = days.close[walk.rows], days.close[walk.rows - 1]
     rows = []
@@ -564,7 +479,7 @@ def sizes(days: Days, walk: Walk, scores: Scores) -> str:
     )
 
 
-def earned(days: Days, walk: Walk, trades: dict[str, Money], config: Config) -> str:
+def earned(days: crypto.Days, walk: Walk, trades: dict[str, crypto.Money], config: Config) -> str:
     """What following the forecasts was worth."""
     rows = []
     for name, money in trades.items():
@@ -613,7 +528,7 @@ def draw_accuracy(run: experiment.Run, scores: Scores, control: Scores) -> None:
         axes[0, 1].text(control.possible, -0.62, "possible ", va="center", ha="right")
 
 
-def draw_prices(run: experiment.Run, days: Days, walk: Walk, scores: Scores) -> None:
+def draw_prices(run: experiment.Run, days: crypto.Days, walk: Walk, scores: Scores) -> None:
     """The plot that looks perfect, and the one that counts."""
     rows, returns = walk.rows, walk.returns["network"]
     forecast = days.close[rows - 1] * np.exp(returns)
@@ -638,7 +553,7 @@ def draw_prices(run: experiment.Run, days: Days, walk: Walk, scores: Scores) -> 
         counts.set(xlabel="true return (%)", ylabel="forecast return (%)", ylim=(-limit, limit), aspect="equal")
 
 
-def draw_money(run: experiment.Run, days: Days, walk: Walk, trades: dict[str, Money]) -> None:
+def draw_money(run: experiment.Run, days: crypto.Days, walk: Walk, trades: dict[str, crypto.Money]) -> None:
     """The value of one unit over time."""
     title = "What one dollar becomes"
     with plots.figure(run.folder / "money.png", title=title, x="date", y="value ($)", size=(10.0, 4.8)) as axes:

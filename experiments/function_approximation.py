@@ -27,6 +27,8 @@ import numpy as np
 import rnnjax
 from experiments.lib import experiment, plots, report, series
 from experiments.lib.cells import check_cell_name, make_cell
+from experiments.lib.functions import FUNCTIONS
+from experiments.lib.readout import make_readout
 from experiments.lib.training import Options, shuffled, train
 
 NAME = "function_approximation"
@@ -59,69 +61,7 @@ SMOKE = {"functions": ("sine", "logistic"), "training": 300, "validation": 100, 
 SMOKE |= {"horizon": 30, "runs": 5, "hidden": 8, "steps": 100, "steps_per_call": 50}
 
 
-# ---- functions -----------------------------------------------------------------------------------------------
-
-
-def logistic_map(count: int, rng: np.random.Generator) -> np.ndarray:
-    """x' = 3.9 x (1 - x), chaotic: an error grows by the factor e^0.5 a step."""
-    x, values = rng.uniform(0.2, 0.8), np.empty(count)
-    for t in range(-100, count):  # the first hundred until it is on its attractor
-        x = 3.9 * x * (1 - x)
-        values[max(t, 0)] = x
-    return values
-
-
-def mackey_glass(count: int, rng: np.random.Generator) -> np.ndarray:
-    """x' = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x, a value every 6 units of time; Mackey & Glass 1977."""
-    per_unit, every = 10, 60  # Euler steps
-    x = np.full((count + 100) * every + 17 * per_unit, 1.2)
-    x[: 17 * per_unit] += 0.1 * rng.normal()
-    for t in range(17 * per_unit, len(x)):
-        late = x[t - 17 * per_unit]
-        x[t] = x[t - 1] + (0.2 * late / (1 + late**10) - 0.1 * x[t - 1]) / per_unit
-    return x[-count * every :: every]
-
-
-def wave(shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[int, np.random.Generator], np.ndarray]:
-    """A function of t that begins anywhere."""
-    return lambda count, rng: shape(np.arange(count) + 1000 * rng.uniform())
-
-
-class Function(NamedTuple):
-    """What is followed.
-
-    Attributes:
-      title: of its panel.
-      make: `(count, rng) -> values [count]`.
-      chaotic: then no noise is added, as its own errors grow anyway.
-      shown: steps of a figure.
-    """
-
-    title: str
-    make: Callable[[int, np.random.Generator], np.ndarray]
-    chaotic: bool = False
-    shown: int = 125
-
-
-def two_sines(t: np.ndarray) -> np.ndarray:
-    """Two periods, 25 and 25 / sqrt(5), that never meet again."""
-    return 0.5 * np.sin(2 * np.pi * t / 25) + 0.5 * np.sin(2 * np.pi * 5**0.5 * t / 25)
-
-
-def modulated(t: np.ndarray) -> np.ndarray:
-    """A period of 25 that swells and fades within 160 steps, more than the window shows."""
-    return (0.6 + 0.4 * np.sin(2 * np.pi * t / 160)) * np.sin(2 * np.pi * t / 25)
-
-
-FUNCTIONS = {
-    "sine": Function("sine, period 25", wave(lambda t: np.sin(2 * np.pi * t / 25))),
-    "two_sines": Function("two sines, periods 25 and 11.2", wave(two_sines)),
-    "modulated": Function("sine that swells and fades", wave(modulated)),
-    "sawtooth": Function("sawtooth, period 25", wave(lambda t: 2 * (t / 25 % 1) - 1)),
-    "square": Function("square wave, period 25", wave(lambda t: np.where(t / 25 % 1 < 0.5, 1.0, -1.0))),
-    "logistic": Function("logistic map", logistic_map, chaotic=True, shown=25),
-    "mackey_glass": Function("Mackey-Glass", mackey_glass, chaotic=True, shown=100),
-}
+# ---- the series ----------------------------------------------------------------------------------------------
 
 
 class Series(NamedTuple):
@@ -186,32 +126,17 @@ class Model(NamedTuple):
     run: Callable
 
 
-class RecurrentParams(NamedTuple):
-    """Parameters of the network.
-
-    Attributes:
-      cell: of the cell.
-      w_y: output weights `[H]`.
-      b_y: output bias `[]`.
-    """
-
-    cell: Any
-    w_y: jax.Array
-    b_y: jax.Array
-
-
 def recurrent(config: Config) -> Model:
     """The cell over the window, and a linear output."""
     cell = make_cell(config.cell, 1, config.hidden)
+    init, _ = make_readout(cell, config.hidden, 1)
 
-    def init(key):
-        key_cell, key_y = jax.random.split(key)
-        w_y = jax.nn.initializers.glorot_uniform()(key_y, (config.hidden, 1))[:, 0]
-        return RecurrentParams(cell.init(key_cell), w_y, jnp.zeros(()))
+    def output(params, hs):
+        return jnp.matmul(hs, params.w_y)[..., 0] + params.b_y[0]
 
     def read(params, windows):
         carry, hs = rnnjax.unroll(cell, params.cell, windows[..., None])
-        return carry, jnp.matmul(hs, params.w_y) + params.b_y
+        return carry, output(params, hs)
 
     def run(params, windows):
         carry, forecasts = read(params, windows)
@@ -219,7 +144,7 @@ def recurrent(config: Config) -> Model:
         def step(state, _):
             carry, value = state
             carry, h = cell.apply(params.cell, carry, value[:, None])  # its own output is what it reads
-            return (carry, jnp.matmul(h, params.w_y) + params.b_y), value
+            return (carry, output(params, h)), value
 
         return rnnjax.scan(step, (carry, forecasts[-1]), None, length=config.horizon)[1]
 
