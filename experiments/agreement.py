@@ -172,13 +172,8 @@ def make_learner(config: Config, name: str) -> Learner:
     def one_run(rate, state, batch):
         return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
 
-    def start():
-        keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-        optimizer = sweep.scaled_optimizer(config, 1.0)
-        state_of = jax.vmap(lambda key: rnnjax.init_state(init(key), optimizer, key=key))
-        return state_of(jnp.tile(keys, len(config.rates)))
-
-    return Learner(jax.jit(start), sweep.make_update(one_run, rates), jax.jit(apply))
+    start = sweep.make_start(config, init, np.tile(np.arange(config.seeds), len(config.rates)))
+    return Learner(start, sweep.make_update(one_run, rates), jax.jit(apply))
 
 
 class Learned(NamedTuple):

@@ -27,7 +27,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
@@ -273,14 +272,11 @@ def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float]
     """Trains every loss of a task with all rates and seeds in one compiled program; what came of each loss."""
     shape = (len(task.losses), len(rates), config.seeds)
     which, rate, seed = (
-        jnp.asarray(axis.reshape(-1))
+        axis.reshape(-1)
         for axis in np.meshgrid(np.arange(shape[0]), np.asarray(rates, np.float32), np.arange(shape[2]), indexing="ij")
     )
     values, finish = zip(*task.losses, strict=True)
     named = dataclasses.replace(config, optimizer=optimizer)
-
-    def start(key, params):
-        return rnnjax.init_state(params, sweep.scaled_optimizer(named, 1.0), key=key)
 
     def one_run(setting, state, batch):
         which, rate = setting
@@ -295,16 +291,14 @@ def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float]
 
         return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(named, rate), objective=objective)(state, batch)
 
-    # Not compiled: one program for many orthogonal matrices takes long to compile, and each is needed but once.
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-    params = jax.tree.map(lambda *leaves: np.stack(leaves)[seed], *map(jax.device_get, map(task.init, keys)))
+    start = sweep.make_start(named, task.init, seed)
     update, training = sweep.make_update(one_run, (which, rate)), task.training
 
     def take(rows):
         return Rows(*(np.moveaxis(array[:, rows], 0, 1) for array in training))  # [K, T, B]
 
     drawn = sweep.batches(config, training.inputs.shape[1], take)
-    states, losses = sweep.train(config, update, jax.vmap(start)(keys[seed], params), drawn, label=label)
+    states, losses = sweep.train(config, update, start(), drawn, label=label)
     params, forward = jax.device_get(states.params), jax.jit(task.apply)  # compiled once for a task
 
     def scores(loss, place, seed, rows):

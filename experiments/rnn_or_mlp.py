@@ -201,7 +201,6 @@ def make_learner(config: Config, model: str, features: int, window: int, ragged:
         inputs = window * features
         init, apply = make_mlp(inputs, width_for(size_of(init), inputs))
     rates = jnp.repeat(jnp.asarray(config.rates), config.seeds)  # [R]
-    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
 
     def loss_fn(params, batch, *, key):
         del key
@@ -210,13 +209,8 @@ def make_learner(config: Config, model: str, features: int, window: int, ragged:
     def one_run(rate, state, batch):
         return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
 
-    def start():
-        optimizer = sweep.scaled_optimizer(config, 1.0)
-        states = [rnnjax.init_state(init(key), optimizer, key=key) for key in keys]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves * len(config.rates)), *states)
-
     return Learner(
-        start,
+        sweep.make_start(config, init, np.tile(np.arange(config.seeds), len(config.rates))),
         sweep.make_update(one_run, rates),
         jax.jit(jax.vmap(apply, in_axes=(0, None, None))),
         jax.jit(functools.partial(one_run, config.rates[0])),

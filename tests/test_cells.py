@@ -303,6 +303,17 @@ def test_param_dtype_is_that_of_every_leaf(family, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
 
 
+def test_weights_under_vmap_are_drawn_one_matrix_after_the_other():
+    """Batched decompositions of one program can wait for each other forever on a CPU (jaxlib before 0.11)."""
+    cell, keys = rnnjax.stack([rnnjax.lstm(3, 5), rnnjax.gru(5, 2)]), jax.random.split(jax.random.key(0), 3)
+    init = jax.vmap(cell.init)
+    decomposed = [e.invars[0].aval.shape for e in equations(jax.make_jaxpr(init)(keys)) if e.primitive.name == "qr"]
+    assert set(decomposed) == {(5, 5), (2, 2)}
+    for i, params in enumerate(map(cell.init, keys)):
+        alone = jax.tree.map(lambda leaf, i=i: leaf[i], jax.jit(init)(keys))
+        assert all(map(np.array_equal, jax.tree.leaves(alone), jax.tree.leaves(params)))
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_recurrent_weights_are_orthogonal(dtype):
     w_h = rnnjax.lstm(F, H, param_dtype=dtype).init(jax.random.key(0)).w_h

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+import rnnjax
 from experiments.lib.optimization import make_optimizer
 from experiments.lib.training import Options
 
@@ -19,6 +20,25 @@ from experiments.lib.training import Options
 def scaled_optimizer(options: Options, rate: Any) -> optax.GradientTransformation:
     """The optimizer of the options with its steps times a rate, which may be traced."""
     return optax.chain(make_optimizer(options), optax.scale(rate))
+
+
+def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.ndarray) -> Callable[[], Any]:
+    """`() -> states` of R runs, compiled.
+
+    Args:
+      options: with seed and the optimizer.
+      init: `key -> params`.
+      seeds: which first weights each run begins with `[R]`; the same number, the same weights.
+    """
+    optimizer = scaled_optimizer(options, 1.0)
+
+    @jax.jit
+    def start() -> Any:
+        keys = jax.random.split(jax.random.key(options.seed), int(max(seeds)) + 1)
+        states = jax.vmap(lambda key: rnnjax.init_state(init(key), optimizer, key=key))(keys)
+        return jax.tree.map(lambda leaf: leaf[seeds], states)
+
+    return start
 
 
 def make_update(one_run: Callable[[Any, Any, Any], Any], settings: Any) -> Callable[[Any, Any], Any]:

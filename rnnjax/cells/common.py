@@ -10,9 +10,16 @@ import jax.numpy as jnp
 from rnnjax.types import Array, Initializer, Key
 
 glorot = jax.nn.initializers.glorot_uniform()
-orthogonal = jax.nn.initializers.orthogonal()
 zeros = jax.nn.initializers.zeros
 ones = jax.nn.initializers.ones
+
+
+def orthogonal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """jax.nn.initializers.orthogonal, one matrix after the other under vmap.
+
+    jaxlib before 0.11 lets batched QR decompositions of one program wait for each other forever on a CPU of few cores.
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: jax.nn.initializers.orthogonal()(key, shape, dtype))(key)
 
 
 def check_sizes(cell: str, **sizes: int) -> None:
