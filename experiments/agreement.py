@@ -440,7 +440,7 @@ def draw(axes: Sequence[plots.plt.Axes], scores: dict[str, Scores]) -> None:
         draw_line(axes[1], cell, found.attractors, range(len(names)))
     for axis in axes:
         axis.axhline(50, color="0.4", linestyle=":", label="chance")
-        axis.set(ylim=(None, 103))
+        axis.set(ylim=(30, 103))
     axes[0].set(xlabel="words between subject and verb", ylabel="right verbs (%)")
     axes[1].set(xlabel=f"attractors, {AT - 10} to {AT + 10} words between", ylabel="right verbs (%)")
     axes[1].set_xticks(range(len(names)), names)

@@ -561,21 +561,24 @@ def draw(run, task: Task, forecast: np.ndarray, chosen: str, best_naive: str, er
     """The figures: error against the horizon, errors with intervals, and two weeks of forecasts."""
     config = run.config
     last = hours(config)[-1]
-    with plots.figure(
-        run.folder / "horizons.png",
-        title="Error against the horizon, held-out data",
-        x="hours ahead",
-        y="mean absolute error (°C)",
-        size=(9.5, 4.8),
-    ) as axes:
-        for row, (name, values) in enumerate(errors.items()):
-            style = ("o-", "s--", "^:")[row // len(plots.COLOURS)] if name not in NAIVE else "x:"
-            axes.plot(hours(config), values.mean(axis=0), style, color=plots.COLOURS[row % 7], label=name, markersize=5)
-        axes.set_xscale("log")
-        axes.set_xticks(hours(config), [f"{h:g}" for h in hours(config)])
-        axes.minorticks_off()
-        axes.set_ylim(bottom=0)
-        plots.legend_beside(axes)
+    mae = {name: values.mean(axis=0) for name, values in errors.items()}
+    title = "Error against the horizon, held-out data"
+    with plots.panels(run.folder / "horizons.png", columns=2, size=(13.0, 4.8), title=title) as axes:
+        left, right = axes[0]
+        for row, (name, values) in enumerate(mae.items()):
+            line = ("o-", "s--", "^:")[row // len(plots.COLOURS)] if name not in NAIVE else "x:"
+            style = {"color": plots.COLOURS[row % 7], "label": name, "markersize": 5}
+            left.plot(hours(config), values, line, **style)
+            shown = slice(0) if name in NAIVE else slice(None)  # theirs are off the scale
+            right.plot(hours(config)[shown], (values - mae["linear"])[shown], line, **style)
+        for axis in (left, right):
+            axis.set(xscale="log", xlabel="hours ahead")
+            axis.set_xticks(hours(config), [f"{h:g}" for h in hours(config)])
+            axis.minorticks_off()
+        left.set_ylim(bottom=0)
+        left.set_ylabel("mean absolute error (°C)")
+        right.set_ylabel("the same, less that of the linear model (°C)")
+        plots.legend_beside(right)
 
     with plots.figure(
         run.folder / "errors.png",

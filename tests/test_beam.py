@@ -13,6 +13,7 @@ from helpers import equations
 import rnnjax
 from rnnjax.largest import largest, log_sum_exp
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 V, T, EOS, BOS, PAD = 3, 4, 2, 1, 9  # V^T = 81 holds every hypothesis
 S = 5
 

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from typing import Literal
 
+import jax
 import numpy as np
 import pytest
 
@@ -217,8 +218,16 @@ def test_no_options_give_the_defaults():
 
 
 def test_options_change_the_defaults():
-    got = parse("--hidden", "17", "--cell", "lstm", "--smoke", "--rate=0.25")
-    assert got == Config(hidden=17, cell="lstm", smoke=True, rate=0.25)
+    got = parse("--hidden", "17", "--cell", "lstm", "--rate=0.25")
+    assert got == Config(hidden=17, cell="lstm", rate=0.25)
+
+
+def test_a_smoke_run_compiles_quickly():
+    assert not jax.config.jax_disable_most_optimizations
+    try:
+        assert parse("--smoke") == Config(smoke=True) and jax.config.jax_disable_most_optimizations
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("args", [("--preset", "big"), ("--preset=big",)])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import rnnjax
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 K, V, T = 3, 7, 11
 SETTINGS = hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
 

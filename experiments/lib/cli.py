@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import jax
 import tyro
 
 ConfigT = TypeVar("ConfigT")
@@ -28,7 +29,10 @@ def parse(
         if name not in presets:
             raise SystemExit(f"{prog}: expected --preset to be one of {', '.join(presets)}, got {name!r}.")
         default = presets[name]
-    return tyro.cli(config_type, prog=prog, description=description, default=default, args=args)
+    config = tyro.cli(config_type, prog=prog, description=description, default=default, args=args)
+    if getattr(config, "smoke", False):  # it compiles much and computes little
+        jax.config.update("jax_disable_most_optimizations", True)
+    return config
 
 
 def _option(args: Sequence[str], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Every experiment in its smoke setting, and the character model killed and resumed for real."""
+"""The character language model: its smoke run, its command line, and killed and resumed for real."""
 
 import dataclasses
 import json
@@ -9,17 +9,18 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
+from experiment_runs import smoke_fixture
 
-from experiments import addition, char_lm, dates, professor_forcing, translation
-from experiments.lib import datasets, translator
+from experiments import char_lm
 from experiments.lib.report import read_metrics
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--hidden", "13", "--batch", "3", "--window", "7", "--steps-per-call", "5", "--sample-every", "50"]
 SHORT += ["--sample-length", "11", "--evaluate-every", "40", "--warmup", "3"]
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+smoke = smoke_fixture(char_lm)
 
 
 def run(*args, check=True, **options):
@@ -28,21 +29,11 @@ def run(*args, check=True, **options):
     return subprocess.run(command, cwd=ROOT, check=check, capture_output=True, text=True, timeout=300, **options)
 
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("".join(f"line {i} of a text that counts {i * i % 97}; " for i in range(400)))
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A smoke run: its folder and its result."""
-    folder = tmp_path_factory.mktemp("smoke")
-    return folder, char_lm.main(char_lm.Config(smoke=True, out=str(folder)))
 
 
 def test_smoke_learns_and_leaves_its_files(smoke):
@@ -190,100 +181,3 @@ def test_loss_that_is_not_finite_stops(text, tmp_path):
     ]
     done = run(*args, "--cell", "rnn", "--out", str(tmp_path), check=False)
     assert done.returncode == 1 and "got NaN or infinity in update" in done.stderr
-
-
-# ---- sequence to sequence ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def addition_run(tmp_path_factory):
-    """A smoke run of addition: its folder and its result."""
-    folder = tmp_path_factory.mktemp("addition")
-    return folder, addition.main(addition.Config(smoke=True, out=str(folder)))
-
-
-def test_addition_leaves_its_files_and_answers(addition_run, capsys):
-    folder, result = addition_run
-    assert result["updates"] == 20 and 0 <= result["exact_match"] <= 1
-    for name in ("attention.png", "loss.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert "one digit more" in (folder / "report.md").read_text()
-    (answer,) = addition.predict(translator.PredictConfig(out=str(folder), text="535+61", beam=2))
-    assert set(answer) <= set("0123456789+") and f"535+61 = {answer}" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="digits and a plus"):
-        addition.predict(translator.PredictConfig(out=str(folder), text="5-3"))
-
-
-def test_addition_holds_out_what_it_says():
-    config = addition.Config(pairs=3000, held_out=200)
-    training, held_out = addition.split(config)
-    seen = {frozenset(pair) for pair in training.tolist()}
-    assert len(training) == 3000 and len(held_out) == 200
-    assert not seen & {frozenset(pair) for pair in held_out.tolist()}
-    assert np.array_equal(addition.split(config)[1], held_out) and held_out.max() < 1000
-    questions = addition.encode(held_out, 3)
-    assert int(addition.text_of(questions.targets[7])) == held_out[7].sum()
-
-
-def test_dates_smoke(tmp_path):
-    result = dates.main(dates.Config(smoke=True, out=str(tmp_path)))
-    assert 0 <= result["exact_match"] <= 1 and (tmp_path / "attention_0.png").exists()
-    (answer,) = dates.predict(translator.PredictConfig(out=str(tmp_path), text="July 20th 1969", beam=1))
-    assert set(answer) <= set("0123456789-")
-
-
-def test_translation_smoke(tmp_path, monkeypatch):
-    """On sentences of a small made-up language, so that it needs no download."""
-    numbers = ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf"]
-    english = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    pairs = [
-        datasets.Translation(
-            f"J'ai {numbers[i]} fois {numbers[j]} {mark}", f"I have {english[i]} times {english[j]}{mark}"
-        )
-        for i in range(10)
-        for j in range(10)
-        for mark in ".!?"
-    ]
-    monkeypatch.setattr(translation, "load_fra_eng", lambda path: pairs)
-    config = translation.Config(smoke=True, out=str(tmp_path))
-    small = {"held_out": 0.1, "source_pieces": 60, "target_pieces": 60}
-    monkeypatch.setattr(translation, "SMOKE", translation.SMOKE | small)
-    result = translation.main(config)
-    assert 0 <= result["bleu"] <= 100 and (tmp_path / "exposure.png").exists()
-    text = (tmp_path / "report.md").read_text()
-    assert "errors of the search" in text and "Jane visite l'Afrique" in text
-    assert (
-        len(translation.predict(translator.PredictConfig(out=str(tmp_path), text="J'ai un fois deux .", beam=1))) == 1
-    )
-
-
-def test_professor_forcing_smoke(tmp_path):
-    result = professor_forcing.main(professor_forcing.Config(smoke=True, out=str(tmp_path)))
-    assert 0 <= result["exact_match_professor_forcing"] <= 1
-    assert "scheduled sampling" in (tmp_path / "report.md").read_text()
-
-
-@pytest.mark.parametrize("name", translator.ATTENTIONS)
-def test_every_attention_and_cell_makes_a_translator(name):
-    cells = list(translator.CELLS)
-    cell = cells[translator.ATTENTIONS.index(name) % len(cells)]
-    options = translator.Options(attention=name, cell=cell, hidden=5, embedding=3, layers=2, batch=4)
-    model = translator.make_model(options, 11, 13)
-    params = model.init(jax.random.key(0))
-    sources, lengths = np.arange(12).reshape(3, 4) % 11, np.array([3, 1, 4])
-    found = translator.make_search(model, beam_size=2, max_steps=5)(params, sources, lengths)
-    assert found.tokens.shape == (3, 5) and np.isfinite(found.scores).all()
-
-
-@pytest.mark.parametrize("decay", translator.DECAYS[1:])
-def test_scheduled_sampling_trains(decay, tmp_path):
-    config = addition.Config(smoke=True, truth_decay=decay, truth_k=5.0, attention="none", out=str(tmp_path))
-    assert addition.main(config)["updates"] == 20
-
-
-def test_wrong_options_are_one_sentence():
-    for option, message in (({"attention": "self"}, "--attention"), ({"cell": "lru"}, "--cell")):
-        with pytest.raises(ValueError, match=f"expected {message} to be one of"):
-            translator.make_model(translator.Options(**option), 11, 13)
-    with pytest.raises(ValueError, match="--truth-decay"):
-        translator.make_batches(translator.Options(truth_decay="cosine"), None)
