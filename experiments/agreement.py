@@ -1,7 +1,7 @@
 """The cat which already ate ... was full: which network knows the number of the subject when its verb comes?
 
-    python -m experiments.agreement                 every cell: five minutes on two CPU cores; 50 words after the subject the
-                                                    LSTM and the GRU at 100 %, the simple RNN at chance
+    python -m experiments.agreement                 every cell: five minutes on two CPU cores; 50 words after the
+                                                    subject LSTM and GRU at 100 %, the simple RNN at chance
     python -m experiments.agreement --cell lstm     one cell, under a minute
 
 A small grammar writes sentences with a chosen number of words between the subject and its verb, and nouns of the other
