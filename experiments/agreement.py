@@ -202,8 +202,8 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
         return Encoded(*(np.moveaxis(array[:, rows], 0, 1) for array in lesson_of))  # [K, T, B]
 
     drawn = sweep.batches(config, lesson_of.words.shape[1], take)
-    states, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{cell}, {lesson}")
-    params = [jax.tree.map(lambda leaf, r=r: leaf[r], states.params) for r in range(losses.shape[1])]
+    trained, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{cell}, {lesson}")
+    params = [jax.tree.map(lambda leaf, r=r: leaf[r], trained) for r in range(losses.shape[1])]
 
     seen = corpus.validation[lesson]
     nats = [float(number_loss(learner.forward(p, seen.words), seen.numbers).mean) for p in params]
@@ -215,7 +215,7 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
     log = rnnjax.MetricsLog(run.folder / "metrics.jsonl")
     for i, loss in enumerate(chosen):
         log.write(step=(i + 1) * config.evaluate_every, lesson=lesson, cell=cell, loss=float(loss))
-    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda leaf: np.asarray(leaf[rows]), states.params))
+    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda leaf: leaf[rows], trained))
     np.savez(
         run.folder / f"{cell}-{key(lesson)}.npz",
         **{jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves},

@@ -249,9 +249,9 @@ def learn(config: Config, run: experiment.Run, name: str, task: Task, model: str
         return found._replace(xs=np.moveaxis(found.xs, 0, 1))  # [K, T, B, F]
 
     drawn = sweep.batches(config, len(training.labels), rows_of)
-    states, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{name}, {model}")
+    trained, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{name}, {model}")
 
-    logits = np.asarray(learner.forward(states.params, validation.xs, validation.lengths), np.float64)
+    logits = np.asarray(learner.forward(trained, validation.xs, validation.lengths), np.float64)
     margin = (logits[..., 1] - logits[..., 0]) * (1 - 2 * validation.labels)  # of the wrong answer, [R, N]
     best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
     rows = slice(best * config.seeds, (best + 1) * config.seeds)
@@ -260,7 +260,7 @@ def learn(config: Config, run: experiment.Run, name: str, task: Task, model: str
         loss = losses[done : done + config.steps_per_call, rows].mean()
         log.write(step=done + config.steps_per_call, task=name, model=model, loss=float(loss))
 
-    chosen, right = jax.tree.map(lambda leaf: leaf[rows], states.params), []
+    chosen, right = jax.tree.map(lambda leaf: leaf[rows], trained), []
     for part in np.array_split(np.arange(len(test.labels)), len(config.tested) if ragged else 1):
         some = take(test, part)
         logits = np.asarray(learner.forward(chosen, some.xs, some.lengths))

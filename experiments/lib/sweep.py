@@ -73,7 +73,7 @@ def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> 
 def train(
     options: Options, update: Callable[[Any, Any], Any], states: Any, batches: Iterable[Any], *, label: str
 ) -> tuple[Any, np.ndarray]:
-    """The states after all batches, and the losses `[steps, R]`, with a progress bar."""
+    """The params `[R, ...]` after all batches, as NumPy arrays, and the losses `[steps, R]`, with a progress bar."""
     losses = []
     with tqdm(total=options.steps, desc=label, unit="update", mininterval=0.5) as bar:
         for batch in batches:
@@ -81,7 +81,7 @@ def train(
             losses.append(np.asarray(some))
             bar.update(len(some))
             bar.set_postfix_str(f"loss {np.min(losses[-1][-1]):.3g}, best of {some.shape[1]} runs", refresh=False)
-    return states, np.concatenate(losses)
+    return jax.device_get(states.params), np.concatenate(losses)
 
 
 def choose_rate(losses: Sequence[float] | np.ndarray, rates: Sequence[float], what: str) -> tuple[int, np.ndarray]:
