@@ -254,6 +254,12 @@ def _results(run: Callable, cell: Cell, options: tuple[tuple[str, Any], ...] = (
     return results
 
 
+@functools.lru_cache(maxsize=256)
+def _values(cell: Cell, options: tuple[tuple[str, Any], ...] = ()) -> Callable:
+    """A compiled `(params, xs, carry, **masks) -> (carry, ys)` of a cell."""
+    return jax.jit(functools.partial(unroll, cell, **dict(options)))
+
+
 @functools.lru_cache(maxsize=64)
 def _step(cell: Cell) -> Callable:
     return jax.jit(cell.apply)
@@ -342,7 +348,7 @@ def batch_axes_are_free(case: Case) -> None:
     flat_values = _results(unroll, case.cell)(params, _carry(case, flat), flat)[0]
     _assert_same(jax.tree.map(jnp.ravel, deep_values), jax.tree.map(jnp.ravel, flat_values))
     row = _at(xs, (slice(None), 1, 2))
-    row_values = unroll(case.cell, params, row, _at(_carry(case, xs), (1, 2)))
+    row_values = _values(case.cell)(params, row, _at(_carry(case, xs), (1, 2)))
     _assert_same(row_values, (_at(deep_values[0], (1, 2)), _at(deep_values[1], (slice(None), 1, 2))))
 
 
@@ -400,7 +406,7 @@ def parts_make_the_whole(case: Case) -> None:
     carry = _carry(case, xs)
     whole, _ = _results(unroll, case.cell)(params, carry, xs)
     between, first = _loop(case.cell, params, _at(xs, slice(0, case.split)), carry)
-    last, second = unroll(case.cell, params, _at(xs, slice(case.split, None)), between)
+    last, second = _values(case.cell)(params, _at(xs, slice(case.split, None)), between)
     rows = first + [_at(second, t) for t in range(LENGTH - case.split)]
     _assert_same((last, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)), whole)
     truncated, _ = _results(tbptt, case.cell, (("steps", 2),))(params, carry, xs)
@@ -416,7 +422,7 @@ def memory_modes_agree(case: Case) -> None:
     for options in ((("remat", "step"),), (("remat", "sqrt"), ("chunk", 3))):
         _assert_same(_results(unroll, case.cell, options)(params, carry, xs, **masks), plain)
     backward = _results(unroll, case.cell, (("reverse", True),))(params, carry, xs, **masks)[0]
-    chunked = unroll(case.cell, params, xs, carry, **masks, chunk=2, reverse=True)
+    chunked = _values(case.cell, (("chunk", 2), ("reverse", True)))(params, xs, carry, **masks)
     _assert_same(chunked, backward)
 
 
@@ -446,20 +452,20 @@ def time_major_is_a_transpose(case: Case) -> None:
     carry, swap = _carry(case, xs), functools.partial(jax.tree.map, lambda leaf: jnp.swapaxes(leaf, 0, 1))
     lengths, resets = jnp.asarray(case.lengths), jnp.asarray(case.resets)
     (last, ys), _ = _results(unroll, case.cell)(params, carry, xs, lengths=lengths, resets=resets)
-    batch_major = unroll(case.cell, params, swap(xs), carry, lengths=lengths, resets=resets.T, time_major=False)
-    _assert_same(batch_major, (last, swap(ys)))
+    batch_major = _values(case.cell, (("time_major", False),))
+    _assert_same(batch_major(params, swap(xs), carry, lengths=lengths, resets=resets.T), (last, swap(ys)))
 
 
 def short_runs(case: Case) -> None:
     """No steps return the carry and empty ys `[0, ..., H]`; one step == one call of apply."""
     params, xs = _params(case), _inputs(case)
     carry = _carry(case, xs)
-    last, ys = unroll(case.cell, params, _at(xs, slice(0, 0)), carry)
+    last, ys = _values(case.cell)(params, _at(xs, slice(0, 0)), carry)
     _assert_same(last, carry)
     one, y = _step(case.cell)(params, carry, _at(xs, 0))
     for a, b in zip(jax.tree.leaves(ys), jax.tree.leaves(y), strict=True):
         assert a.shape == (0, *b.shape), f"ys of no steps have the shape {a.shape}, expected {(0, *b.shape)}"
-    last, ys = unroll(case.cell, params, _at(xs, slice(0, 1)), carry)
+    last, ys = _values(case.cell)(params, _at(xs, slice(0, 1)), carry)
     _assert_same((last, _at(ys, 0)), (one, y))
 
 
