@@ -99,11 +99,11 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_killed_and_resumed_is_bit_equal(text, tmp_path):
-    args = [*SHORT, "--data", text, "--steps", "3000", "--checkpoint-every", "300"]
+    args = [*SHORT, "--data", text, "--steps", "1500", "--checkpoint-every", "150"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(*args, "--out", str(whole))
     command = [sys.executable, "-m", "experiments.char_lm", *args, "--out", str(killed)]
-    for wanted in (300, 1200):  # killed twice, each time soon after a checkpoint: mid-epoch
+    for wanted in (150, 600):  # killed twice, each time soon after a checkpoint: mid-epoch
         with open(tmp_path / "log", "w") as log:
             process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
             wait_for(lambda wanted=wanted: (killed / "checkpoints" / str(wanted)).is_dir(), process)
@@ -111,7 +111,7 @@ def test_killed_and_resumed_is_bit_equal(text, tmp_path):
             process.wait()
         command = [sys.executable, "-m", "experiments.char_lm", "--resume", "--out", str(killed)]
     with (killed / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 1300, "lo')  # a line torn by the kill
+        file.write('{"step": 700, "lo')  # a line torn by the kill
     # The newest checkpoint damaged as well: named, and skipped for the one before it.
     newest = max((killed / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name.split(".")[0]))
     for file in (newest / "tree" / "d").iterdir():
@@ -122,9 +122,9 @@ def test_killed_and_resumed_is_bit_equal(text, tmp_path):
         {line["step"]: line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line}
         for folder in (whole, killed)
     )
-    assert got == expected and len(expected) >= 1500
+    assert got == expected and len(expected) >= 750
     results = [json.loads(out.splitlines()[-1].removeprefix("result: ")) for out in (resumed.stdout,)]
-    assert results[0]["updates"] == 3000
+    assert results[0]["updates"] == 1500
     assert (whole / "samples.jsonl").read_text() == (killed / "samples.jsonl").read_text()
 
 
