@@ -217,7 +217,7 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
         log.write(step=(i + 1) * config.evaluate_every, lesson=lesson, cell=cell, loss=float(loss))
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda leaf: leaf[rows], trained))
     np.savez(
-        run.folder / f"{cell}-{key(lesson)}.npz",
+        run.folder / f"{cell}-{slug(lesson)}.npz",
         **{jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves},
     )
     plural = np.stack([predict(config, learner, p, corpus.test + EXAMPLES) for p in params[rows]])
@@ -225,7 +225,7 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
     return Learned(config.rates[best], by_rate.tolist(), chosen, plural[:, :count], plural[:, count:].mean(axis=0))
 
 
-def key(lesson: str) -> str:
+def slug(lesson: str) -> str:
     """A lesson as a part of names."""
     return lesson.replace(",", "").replace(" ", "_")
 
@@ -313,7 +313,7 @@ def main(config: Config) -> dict:
     draw_losses(run, {cell: found.losses for (lesson, cell), found in learned.items() if lesson == FAR})
     at = {key: found.distances[AT].mean for key, found in scores.items()}
     headline = {f"accuracy_{cell}": value for (lesson, cell), value in at.items() if lesson == FAR}
-    headline |= {f"accuracy_{cell}_{key(lesson)}": value for (lesson, cell), value in at.items() if lesson != FAR}
+    headline |= {f"accuracy_{cell}_{slug(lesson)}": value for (lesson, cell), value in at.items() if lesson != FAR}
     simple = baselines([sentence for sentence in corpus.test if sentence.verbs[-1].distance == AT])
     headline["baseline_accuracy"] = max(0.5, *simple.values())
     sections = {
