@@ -3,7 +3,7 @@
     python -m experiments.climate --data jena-2024    about 5 minutes on two CPU cores: the station at Jena, June to
                                                       October 2024; 24 hours ahead a mean absolute error of 2.49 or 2.52
                                                       degrees (seed 0, 1), the naive forecast 2.66, a linear model 2.54
-    python -m experiments.climate                     generated weather, nothing to download: 1.1 degrees, the naive
+    python -m experiments.climate                     generated weather, nothing to download: 1.0 degrees, the naive
                                                       forecast 2.5, a linear model 1.3
     python -m experiments.climate --data jena         2009 to 2016, 420,551 rows
 
