@@ -163,17 +163,12 @@ def number_loss(logits: jax.Array, numbers: jax.Array) -> rnnjax.SumCount:
 def make_learner(config: Config, name: str) -> Learner:
     """The `Learner` of a cell."""
     init, apply = make_model(config, name)
-    rates = jnp.repeat(jnp.asarray(config.rates), config.seeds)  # [R]
 
     def loss_fn(params, batch, *, key):
         del key
         return number_loss(apply(params, batch.words), batch.numbers)
 
-    def one_run(rate, state, batch):
-        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
-
-    start = sweep.make_start(config, init, np.tile(np.arange(config.seeds), len(config.rates)))
-    return Learner(start, sweep.make_update(one_run, rates), jax.jit(apply))
+    return Learner(*sweep.over_rates(config, init, loss_fn, config.rates, config.seeds), jax.jit(apply))
 
 
 class Learned(NamedTuple):

@@ -311,10 +311,7 @@ def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float]
     found = []
     for loss in range(shape[0]):
         tried = [[scores(loss, k, s, task.validation)[0] for s in range(shape[2])] for k in range(shape[1])]
-        validation = np.nan_to_num(np.mean(tried, axis=1), nan=np.inf)
-        place = int(np.argmin(validation))
-        if not np.isfinite(validation[place]):
-            raise ValueError(f"expected a finite loss of {label} at one of the rates; pass a smaller --learning-rate.")
+        place, validation = sweep.choose_rate(np.ravel(tried), rates, label)
         test = np.array([scores(loss, place, s, task.test) for s in range(shape[2])])
         found.append(Found(rates, place, validation, test, curves[:, loss, place]))
     return found

@@ -200,20 +200,15 @@ def make_learner(config: Config, model: str, features: int, window: int, ragged:
     if model == "mlp":
         inputs = window * features
         init, apply = make_mlp(inputs, width_for(size_of(init), inputs))
-    rates = jnp.repeat(jnp.asarray(config.rates), config.seeds)  # [R]
 
     def loss_fn(params, batch, *, key):
         del key
         return rnnjax.get_loss("cross_entropy")(apply(params, batch.xs, batch.lengths), batch.labels)
 
-    def one_run(rate, state, batch):
-        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, rate))(state, batch)
-
     return Learner(
-        sweep.make_start(config, init, np.tile(np.arange(config.seeds), len(config.rates))),
-        sweep.make_update(one_run, rates),
+        *sweep.over_rates(config, init, loss_fn, config.rates, config.seeds),
         jax.jit(jax.vmap(apply, in_axes=(0, None, None))),
-        jax.jit(functools.partial(one_run, config.rates[0])),
+        jax.jit(rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, config.rates[0]))),
         jax.jit(apply),
         size_of(init),
     )

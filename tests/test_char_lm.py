@@ -49,7 +49,7 @@ def test_smoke_learns_and_leaves_its_files(smoke):
 
 
 def test_smoke_is_reproducible(smoke, tmp_path):
-    _, again = smoke[1], char_lm.main(char_lm.Config(smoke=True, out=str(tmp_path)))
+    again = char_lm.main(char_lm.Config(smoke=True, out=str(tmp_path)))
     assert {**again, "out": ""} == {**smoke[1], "out": ""}
     losses = [[line.get("loss") for line in read_metrics(f / "metrics.jsonl")] for f in (smoke[0], tmp_path)]
     assert losses[0] == losses[1]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.lib import cli, datasets, plots, report
+from experiments.lib import cli, datasets, plots, report, sweep
 
 # ---- data sets -----------------------------------------------------------------------------------------------
 
@@ -371,3 +371,14 @@ def test_a_figure_is_closed(tmp_path):
         axes.plot([1, 2, 3], [3, 1, 2])
         assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Title", "update", "nats")
     assert plots.plt.get_fignums() == before and (tmp_path / "f.png").exists()
+
+
+# ---- sweeps --------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_with_the_lowest_mean_wins_and_what_is_not_finite_never():
+    losses = [0.1, np.nan, 2.0, 4.0, 5.0, 0.5]  # of three rates, two first weights each
+    place, by_rate = sweep.choose_rate(losses, (0.1, 0.2, 0.3), "a model")
+    assert place == 2 and by_rate.tolist() == [np.inf, 3.0, 2.75]
+    with pytest.raises(ValueError, match="finite loss of a model at one of the rates, got none"):
+        sweep.choose_rate([np.nan, np.inf], (0.1, 0.2), "a model")

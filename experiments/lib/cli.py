@@ -21,7 +21,10 @@ def parse(
     presets: Mapping[str, ConfigT] | None = None,
     default: ConfigT | None = None,
 ) -> ConfigT:
-    """The config that the command line describes: the default's or the preset's values, changed by the options."""
+    """The config that the command line describes: the default's or the preset's values, changed by the options.
+
+    From `--smoke` on JAX compiles without most optimisations.
+    """
     name = _option(args, "--preset")
     if default is None:
         default = config_type()

@@ -56,6 +56,18 @@ def make_update(one_run: Callable[[Any, Any, Any], Any], settings: Any) -> Calla
     return jax.jit(functools.partial(jax.lax.scan, all_runs))
 
 
+def over_rates(
+    options: Options, init: Callable[[jax.Array], Any], loss_fn: Callable[..., Any], rates: Sequence[float], seeds: int
+) -> tuple[Callable[[], Any], Callable[[Any, Any], Any]]:
+    """`make_start` and `make_update` of every rate with each of so many first weights, those of a rate side by side."""
+
+    def one_run(rate: Any, state: Any, batch: Any) -> Any:
+        return rnnjax.make_train_step(loss_fn, scaled_optimizer(options, rate))(state, batch)
+
+    start = make_start(options, init, np.tile(np.arange(seeds), len(rates)))
+    return start, make_update(one_run, np.repeat(np.asarray(rates, np.float32), seeds))
+
+
 def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> Iterator[Any]:
     """Batches for K updates at a time, the same for every sweep with this seed.
 
@@ -98,5 +110,7 @@ def choose_rate(losses: Sequence[float] | np.ndarray, rates: Sequence[float], wh
     by_rate = np.where(np.isfinite(losses), losses, np.inf).reshape(len(rates), -1).mean(axis=1)
     best = int(np.argmin(by_rate))
     if not np.isfinite(by_rate[best]):
-        raise ValueError(f"expected a finite loss of {what} with one of --rates, got none; pass smaller ones.")
+        raise ValueError(
+            f"expected a finite loss of {what} at one of the rates, got none; pass a smaller --learning-rate."
+        )
     return best, by_rate
