@@ -1,23 +1,23 @@
 """The loop over time, through which everything in this library goes."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
 
-from rnnjax.rewrite import jaxprs
-from rnnjax.rewrite.loop import make_loop
-from rnnjax.rewrite.program import make_program
+from rnnjax.rewrite import entry
 
 
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
-    xs: Any,
+    xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
-    unroll: int = 1,
+    unroll: int | bool = 1,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` with faster gradients: carry_t, y_t = f(carry_{t-1}, x_t) for t = 0 ... T - 1, all y stacked.
 
@@ -60,60 +60,36 @@ def scan(
       >>> bool(jnp.allclose(before, after, rtol=1e-5))
       True
     """
-    if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        run = _rewritten(f, init, xs, length, reverse, unroll)
-        if run is not None:
-            return run()
-    return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    if _is_eager(init, xs):
+        compiled = _compiled(f, length, reverse, unroll)
+        if compiled is not None:
+            return compiled(init, xs)
+    return entry.scan(f, init, xs, length, reverse, unroll)
 
 
-def _rewritten(f, init: Any, xs: Any, length: int | None, reverse: bool, unroll: int) -> Callable[[], Any] | None:
-    """The rewritten loop, to be called, or None for what is better left to lax.scan, its errors among it."""
-    leaves, x_leaves = jax.tree.leaves(init), jax.tree.leaves(xs)
-    steps = _length(x_leaves, length)
-    # A weakly typed carry, a Python number, takes its dtype from the body.
-    if not steps or any(jax.typeof(leaf).weak_type for leaf in leaves if hasattr(jax.typeof(leaf), "weak_type")):
+_TOP_LEVEL = core.get_opaque_trace_state(convention="flax")
+_programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _is_eager(init: Any, xs: Any) -> bool:
+    """Whether a call is made outside of every transformation, on arrays and numbers."""
+    leaves = jax.tree.leaves((init, xs))
+    return core.get_opaque_trace_state(convention="flax") == _TOP_LEVEL and all(
+        isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, complex)) for leaf in leaves
+    )
+
+
+def _compiled(f: Callable, length: Any, reverse: Any, unroll: Any) -> Callable | None:
+    """The compiled loop over a function, kept as long as the function is; None where it cannot be kept."""
+    try:
+        programs = _programs.setdefault(f, {})
+        if (length, reverse, unroll) not in programs:
+            function = weakref.ref(f)
+            programs[length, reverse, unroll] = jax.jit(
+                lambda init, xs: entry.scan(function(), init, xs, length, reverse, unroll)
+            )
+        return programs[length, reverse, unroll]
+    except TypeError:  # not hashable, or nothing that a weak reference can point to
         return None
-    leaves, x_leaves = list(map(_as_array, leaves)), list(map(_as_array, x_leaves))
-    returned: list[Any] = []
-
-    def flat(carry, x):
-        out = f(jax.tree.unflatten(jax.tree.structure(init), carry), jax.tree.unflatten(jax.tree.structure(xs), x))
-        returned.append(jax.tree.map(lambda _: 0, out))
-        return jax.tree.leaves(out)
-
-    now = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for leaf in x_leaves]
-    jaxpr, consts = jaxprs.trace(flat, list(map(jax.typeof, leaves)), now)
-    out = returned[0]
-    if jaxpr.effects or not isinstance(out, tuple) or len(out) != 2:
-        return None
-    trees: list[Any] = [jax.tree.structure(tree) for tree in (out[0], init)]
-    if trees[0] != trees[1] or not _alike(jaxpr.outvars, leaves):
-        return None
-    counts = len(consts), len(leaves), len(x_leaves)
-    program = make_program(jaxpr, counts, steps, reverse, unroll)
-    if program is None:
-        return None
-
-    def run() -> tuple[Any, Any]:
-        carry, ys = make_loop(program)(list(map(_as_array, consts)), leaves, x_leaves)
-        return tuple(jax.tree.unflatten(jax.tree.structure(o), v) for o, v in zip(out, (carry, ys), strict=True))
-
-    return run
-
-
-def _as_array(leaf: Any) -> Any:
-    """An array of JAX's own, also where vmap or jvp has been given one of NumPy's, which a custom_jvp cannot take."""
-    return jnp.array(leaf) if isinstance(leaf, jax.core.Tracer) else jnp.asarray(leaf)
-
-
-def _length(x_leaves: list[Any], length: int | None) -> int | None:
-    """T, None if the leaves do not agree on it."""
-    lengths = {jnp.shape(leaf)[:1] for leaf in x_leaves} | ({(length,)} if length is not None else set())
-    return lengths.pop()[0] if len(lengths) == 1 and () not in lengths else None
-
-
-def _alike(carry_out: list[Any], carry: list[Any]) -> bool:
-    """Whether the carries that a body returns have the shapes and dtypes of those it got."""
-    outs = carry_out[: len(carry)]
-    return all((out.aval.shape, out.aval.dtype) == (c.shape, c.dtype) for out, c in zip(outs, carry, strict=True))

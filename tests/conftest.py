@@ -4,6 +4,7 @@ import itertools
 import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("RNNJAX_STRICT", "1")  # a rewrite that fails is an error, not a plain scan
 
 import jax
 import pytest

@@ -12,7 +12,7 @@ from helpers import assert_close, normal, values_and_gradients, weighted_sum
 from hypothesis import strategies as st
 
 import rnnjax
-from rnnjax.rewrite import blocks, hoisting
+from rnnjax.rewrite import targets
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -423,18 +423,19 @@ BODIES = [
 # Which products of the inputs leave the loop, and for how many steps at once, depends on the device and the sizes;
 # right is any choice.
 CHOICES = {
-    "as_pays": (hoisting, "pays", hoisting.pays),
-    "none": (hoisting, "pays", lambda eqn, length: False),
-    "narrow": (hoisting, "pays", lambda eqn, length: eqn.outvars[0].aval.shape == (N - 1,)),
-    "wide": (hoisting, "pays", lambda eqn, length: eqn.outvars[0].aval.shape != (N - 1,)),
-    "in_blocks": (blocks, "size", lambda program, stacked, taps: 1),
+    "as_pays": ("pays", targets.pays),
+    "none": ("pays", lambda eqn, target: False),
+    "all": ("pays", lambda eqn, target: True),
+    "narrow": ("pays", lambda eqn, target: eqn.outvars[0].aval.shape == (N - 1,)),
+    "wide": ("pays", lambda eqn, target: eqn.outvars[0].aval.shape != (N - 1,)),
+    "in_blocks": ("block_size", lambda *args: 1),
 }
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_body_has_the_values_and_gradients_of_lax_scan(body, choice, monkeypatch):
-    monkeypatch.setattr(*CHOICES[choice])
+    monkeypatch.setattr(targets, *CHOICES[choice])
     with jax.enable_x64(True):
         weights, init, xs = random_arguments()
         args = (weights, init.a, xs["now"])

@@ -1,16 +1,12 @@
-"""Jaxprs of loop bodies: tracing, inlining, evaluating, and the level of every value."""
+"""Jaxprs of loop bodies: tracing, inlining, evaluating, and who reads what."""
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import jax
-from jax.extend import core
-
-# The level of a value: what it depends on.
-INVARIANT, INPUT, CARRY = range(3)
-
-# Calls that only group equations.
-_GROUPS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+from jax.extend import core, linear_util
+from jax.interpreters import partial_eval
 
 # Of jax.extend.core; its own annotations say too little of avals and params to check against.
 Jaxpr = Any
@@ -20,37 +16,36 @@ Atom = Any  # a Var or a Literal
 
 Hook = Callable[[Eqn, Sequence[Any]], Sequence[Any] | None]
 
+# Calls that only group equations: the parameter that holds their jaxpr.
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+# Calls that say how to differentiate: once nothing is differentiated any more, they too only group equations.
+RULES = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "remat": "jaxpr", "checkpoint": "jaxpr"}
 
-def trace(function: Callable, *args: Any) -> tuple[Jaxpr, list[Any]]:
-    """The jaxpr of `function(*args)`, calls inlined and dead equations gone, and the constants it closes over.
 
-    Its inputs are the constants, then the args; it has no constants of its own.
+def trace(function: Callable, avals: Sequence[Any]) -> tuple[Jaxpr, list[Any]]:
+    """The jaxpr of `function(*values)`, which returns a list, and the constants that are its first inputs.
+
+    Unlike `jax.make_jaxpr` it takes avals as they are: shardings, varying axes, weak types, symbolic dimensions.
     """
-    closed = jax.make_jaxpr(function)(*args)
-    consts = list(closed.consts)
-    jaxpr = as_function_of_consts(closed)
-    while any(eqn.primitive.name in _GROUPS for eqn in jaxpr.eqns):
-        inlined = jax.make_jaxpr(lambda *inputs, j=jaxpr: evaluate(j, inputs, _inline))(*avals(jaxpr.invars))
-        jaxpr, consts = as_function_of_consts(inlined), [*inlined.consts, *consts]
-    return without_dead_equations(jaxpr), consts
+    jaxpr, _, consts = partial_eval.trace_to_jaxpr_dynamic(wrapped(function), list(avals))
+    return with_consts_as_inputs(jaxpr), list(consts)
 
 
-def as_function_of_consts(closed: Any) -> Jaxpr:
-    """The jaxpr of a closed jaxpr with its constants as first inputs."""
-    jaxpr = closed.jaxpr
+def wrapped(function: Callable) -> Any:
+    """A function as JAX's tracers take it."""
+    info = core.DebugInfo("rnnjax.scan", getattr(function, "__name__", "loop"), None, None)
+    return linear_util.wrap_init(function, debug_info=info)
+
+
+def with_consts_as_inputs(closed: Any) -> Jaxpr:
+    """A jaxpr with its constants as first inputs."""
+    jaxpr = getattr(closed, "jaxpr", closed)
     return jaxpr.replace(constvars=(), invars=[*jaxpr.constvars, *jaxpr.invars])
 
 
-def _inline(eqn: Eqn, values: Sequence[Any]) -> Sequence[Any] | None:
-    if eqn.primitive.name not in _GROUPS:
-        return None
-    inner = eqn.params[_GROUPS[eqn.primitive.name]]
-    return jax.core.eval_jaxpr(inner.jaxpr, inner.consts, *values)
-
-
-def avals(atoms: Iterable[Atom]) -> list[jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of vars, to trace with."""
-    return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in atoms]
+def open_jaxpr(closed: Any) -> Jaxpr:
+    """The jaxpr of one that has no constants."""
+    return getattr(closed, "jaxpr", closed)
 
 
 def is_var(atom: Atom) -> bool:
@@ -61,6 +56,48 @@ def is_var(atom: Atom) -> bool:
 def variables(atoms: Iterable[Atom]) -> list[Var]:
     """The vars among atoms, each once, in order."""
     return list(dict.fromkeys(atom for atom in atoms if is_var(atom)))
+
+
+def inline(jaxpr: Jaxpr, calls: dict[str, str]) -> Jaxpr:
+    """The jaxpr with the equations of `calls` in their place, without dead equations."""
+    if not any(eqn.primitive.name in calls for eqn in jaxpr.eqns):
+        return without_dead_equations(jaxpr)
+    eqns: list[Eqn] = []
+    atoms = _inline_into(eqns, jaxpr, {}, calls, core.gensym())
+    return without_dead_equations(jaxpr.replace(eqns=eqns, outvars=atoms, debug_info=_nameless(jaxpr)))
+
+
+def _nameless(jaxpr: Jaxpr) -> Any:
+    return jaxpr.debug_info.with_unknown_names()
+
+
+def _inline_into(eqns: list[Eqn], jaxpr: Jaxpr, env: dict[Var, Atom], calls: dict[str, str], new: Callable) -> list:
+    """Appends the equations of a jaxpr, its vars renamed by env and else kept; returns its outputs."""
+
+    def renamed(atom):
+        return env.get(atom, atom) if is_var(atom) else atom
+
+    for eqn in jaxpr.eqns:
+        operands = [renamed(atom) for atom in eqn.invars]
+        if not _may_inline(eqn, calls):
+            eqns.append(eqn.replace(invars=operands, outvars=[env.get(var, var) for var in eqn.outvars]))
+            continue
+        closed = eqn.params[calls[eqn.primitive.name]]
+        inner = open_jaxpr(closed)
+        if getattr(closed, "consts", ()):
+            raise NotImplementedError("a call with constants of its own")
+        inside: dict[Var, Atom] = dict(zip(inner.invars, operands, strict=True))
+        inside |= {var: new(var.aval) for inner_eqn in inner.eqns for var in inner_eqn.outvars}
+        outs = _inline_into(eqns, inner, inside, calls, new)
+        env.update(zip(eqn.outvars, outs, strict=True))
+    return [renamed(atom) for atom in jaxpr.outvars]
+
+
+def _may_inline(eqn: Eqn, calls: dict[str, str]) -> bool:
+    if eqn.primitive.name not in calls or getattr(eqn.params[calls[eqn.primitive.name]], "consts", ()):
+        return False
+    shardings = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
+    return not eqn.params.get("prevent_cse", False) and all(type(s).__name__ == "UnspecifiedValue" for s in shardings)
 
 
 def evaluate(jaxpr: Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, values: None) -> list[Any]:
@@ -82,14 +119,17 @@ def run(jaxpr: Jaxpr, eqns: Iterable[Eqn], env: dict, hook: Hook = lambda eqn, v
         if outs is None:
             # One equation as a jaxpr: eval_jaxpr knows how to bind each primitive and keeps names for the profiler.
             used = variables(eqn.invars)
-            single = jaxpr.replace(constvars=(), invars=used, outvars=eqn.outvars, eqns=[eqn])
+            single = jaxpr.replace(
+                constvars=(), invars=used, outvars=eqn.outvars, eqns=[eqn], debug_info=_nameless(jaxpr)
+            )
             outs = jax.core.eval_jaxpr(single, (), *(env[var] for var in used))
         env.update(zip(eqn.outvars, outs, strict=True))
 
 
 def without_dead_equations(jaxpr: Jaxpr) -> Jaxpr:
     """The jaxpr without equations that none of its outputs needs."""
-    return jaxpr.replace(eqns=needed(jaxpr.eqns, jaxpr.outvars))
+    eqns = needed(jaxpr.eqns, jaxpr.outvars)
+    return jaxpr if len(eqns) == len(jaxpr.eqns) else jaxpr.replace(eqns=eqns)
 
 
 def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] = ()) -> list[Eqn]:
@@ -102,43 +142,37 @@ def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] 
     return kept[::-1]
 
 
-def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
-    """The level of every var, given those of the inputs."""
-    level = dict(zip(jaxpr.invars, of_inputs, strict=True))
-    for eqn in jaxpr.eqns:
-        highest = max((level[var] for var in variables(eqn.invars)), default=INVARIANT)
-        level.update(dict.fromkeys(eqn.outvars, highest))
-    return level
-
-
-def level_of(level: dict[Var, int], atom: Atom) -> int:
-    """The level of an atom, given those of the vars: a literal is invariant."""
-    return level[atom] if is_var(atom) else INVARIANT
-
-
 def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
     """The vars that equations and outputs read."""
-    return set(variables([*(atom for eqn in eqns for atom in eqn.invars), *outputs]))
+    return set(variables(itertools.chain(outputs, *(eqn.invars for eqn in eqns))))
 
 
-def uses(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
-    """The equations that read each var, None for an output; one entry a use."""
-    readers: dict[Var, list[Eqn | None]] = {}
-    for eqn in jaxpr.eqns:
-        for atom in eqn.invars:
-            if is_var(atom):
-                readers.setdefault(atom, []).append(eqn)
-    for atom in jaxpr.outvars:
-        if is_var(atom):
-            readers.setdefault(atom, []).append(None)
-    return readers
+def makers(eqns: Iterable[Eqn]) -> dict[Var, Eqn]:
+    """The equation that makes each var."""
+    return {var: eqn for eqn in eqns for var in eqn.outvars}
 
 
-def size(atom: Atom) -> int:
-    """Bytes of a value."""
-    return atom.aval.size * getattr(atom.aval.dtype, "itemsize", 8)
+def size(atom: Atom) -> Any:
+    """Bytes of a value; symbolic if a dimension is."""
+    total = getattr(atom.aval.dtype, "itemsize", 8)
+    for dimension in atom.aval.shape:
+        total = total * dimension
+    return total
 
 
 def is_float(atom: Atom) -> bool:
     """Whether a value can have a tangent."""
     return jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.inexact)
+
+
+def bytes_of(atoms: Iterable[Atom]) -> Any:
+    """The bytes of values together, each counted once."""
+    return sum(map(size, variables(atoms)))
+
+
+def at_most(bytes_: Any, limit: Any) -> bool:
+    """Whether bytes are within a limit; false where that depends on a symbolic dimension."""
+    try:
+        return bool(bytes_ <= limit)
+    except core.InconclusiveDimensionOperation:
+        return False

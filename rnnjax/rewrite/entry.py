@@ -1,0 +1,72 @@
+"""The way in: a call of `scan` is traced once, by `lax.scan`, and bound as a loop that is rewritten if that is worth while."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from rnnjax.rewrite import fallback, jaxprs, kinds
+from rnnjax.rewrite.jaxprs import Eqn
+from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
+from rnnjax.rewrite.loops import Loop, as_loops, is_scan, plain_scan, read_loop
+from rnnjax.rewrite.rules import loop_p
+
+
+def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any) -> tuple[Any, Any]:
+    """`lax.scan(f, init, xs)`, whose own checks and messages are those of this one."""
+
+    def plain(init, xs):
+        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+
+    closed, shape = jax.make_jaxpr(plain, return_shape=True)(init, xs)
+    jaxpr = jaxprs.with_consts_as_inputs(closed)
+
+    def hook(eqn, operands):
+        return fallback.attempt("entry", lambda: _bind(eqn, operands)) if is_scan(eqn) else None
+
+    outs = jaxprs.evaluate(jaxpr, [*closed.consts, *jax.tree.leaves((init, xs))], hook)
+    return jax.tree.unflatten(jax.tree.structure(shape), outs)
+
+
+def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
+    """The outputs of a scan as a loop of ours, None if it is better left as it is."""
+    loop = read_loop(eqn.params)
+    if eqn.effects or (isinstance(loop.length, int) and loop.length == 0):
+        return None
+    loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS))
+    of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
+    level = kinds.levels(loop.jaxpr, of_inputs)
+    if not any(kinds.weight_position(e, level) is not None or kinds.is_look_up(e, level) for e in _equations(loop)):
+        return None
+    invariant = [e for e in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in e.outvars)]
+    once = kinds.worth_once(invariant, loop.consts, ())
+    if not once and loop.jaxpr is jaxprs.open_jaxpr(eqn.params["jaxpr"]):
+        return loop_p.bind(*operands, **eqn.params)
+    return _with_invariants_outside(loop, once, operands)
+
+
+def _equations(loop: Loop) -> list[Eqn]:
+    return loop.jaxpr.eqns
+
+
+def _with_invariants_outside(loop: Loop, once: list[Eqn], operands: Sequence[Any]) -> list[Any]:
+    """The loop, with invariant equations evaluated before it."""
+    consts, carry, xs = (operands[part] for part in loop.parts)
+    env = dict(zip(loop.consts, consts, strict=True))
+    jaxprs.run(loop.jaxpr, once, env)
+    ids = {id(eqn) for eqn in once}
+    body = jaxprs.needed([eqn for eqn in loop.jaxpr.eqns if id(eqn) not in ids], loop.jaxpr.outvars)
+    read = jaxprs.reads(body, loop.jaxpr.outvars)
+    fixed = {var: value for var, value in env.items() if var in read}
+
+    def step(fixed, carry, x):
+        inner = {**fixed, **dict(zip([*loop.carry, *loop.xs], [*carry, *x], strict=True))}
+        jaxprs.run(loop.jaxpr, body, inner)
+        outs = [jaxprs.read(inner, atom) for atom in loop.jaxpr.outvars]
+        return outs[: loop.n_carry], outs[loop.n_carry :]
+
+    def function(values, carry, xs):
+        carry, ys = plain_scan(step, dict(zip(fixed, values, strict=True)), carry, xs, loop)
+        return [*carry, *ys]
+
+    return as_loops(function, list(fixed.values()), list(carry), list(xs))

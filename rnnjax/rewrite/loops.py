@@ -1,0 +1,91 @@
+"""The primitive that stands for a loop until it is lowered, and loops as they are read and made."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jax.extend import core
+from jax.extend.core.primitives import scan_p
+
+from rnnjax.rewrite import jaxprs
+from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var
+
+# A loop that is worth rewriting is bound as this primitive instead of lax.scan's, with the same parameters.
+loop_p = core.Primitive("rnnjax_scan")
+loop_p.multiple_results = True
+
+
+class Loop(NamedTuple):
+    """The parameters of a scan, in words of our own."""
+
+    jaxpr: Jaxpr  # (consts, carry, x) -> (carry, y)
+    n_consts: int
+    n_carry: int
+    length: Any  # T, an int or a symbolic dimension
+    reverse: bool
+    unroll: int
+
+    @property
+    def consts(self) -> list[Var]:
+        return self.jaxpr.invars[: self.n_consts]
+
+    @property
+    def carry(self) -> list[Var]:
+        return self.jaxpr.invars[self.n_consts : self.n_consts + self.n_carry]
+
+    @property
+    def xs(self) -> list[Var]:
+        return self.jaxpr.invars[self.n_consts + self.n_carry :]
+
+    @property
+    def parts(self) -> tuple[slice, slice, slice]:
+        """Where consts, carry and xs are among the inputs."""
+        first_x = self.n_consts + self.n_carry
+        return slice(self.n_consts), slice(self.n_consts, first_x), slice(first_x, None)
+
+    @property
+    def carry_out(self) -> list[Any]:
+        return self.jaxpr.outvars[: self.n_carry]
+
+    @property
+    def ys(self) -> list[Any]:
+        return self.jaxpr.outvars[self.n_carry :]
+
+
+def read_loop(params: dict[str, Any]) -> Loop:
+    """The loop that the parameters of an equation describe."""
+    if "ft_in" in params:  # jax 0.11 and later
+        n_consts, n_carry, _ = (len(part) for part in params["ft_in"].unpack())
+    else:
+        n_consts, n_carry = params["num_consts"], params["num_carry"]
+    jaxpr = jaxprs.open_jaxpr(params["jaxpr"])
+    return Loop(jaxpr, n_consts, n_carry, params["length"], params["reverse"], params["unroll"])
+
+
+def is_scan(eqn: Eqn) -> bool:
+    """Whether an equation is a plain scan."""
+    return eqn.primitive is scan_p
+
+
+def plain_scan(body: Callable, consts: Sequence[Any], carry: Any, xs: Any, loop: Loop) -> tuple[Any, Any]:
+    """`lax.scan` of `body(consts, carry, x) -> (carry, y)`, with length, direction and unroll of a loop."""
+    return lax.scan(
+        lambda carry, x: body(consts, carry, x), carry, xs, length=loop.length, reverse=loop.reverse, unroll=loop.unroll
+    )
+
+
+def bind_loops(jaxpr: Jaxpr, values: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr whose scans, but for those inside of its equations, are bound as loops of ours."""
+
+    def hook(eqn, operands):
+        return loop_p.bind(*operands, **eqn.params) if is_scan(eqn) else None
+
+    return jaxprs.evaluate(jaxpr, values, hook)
+
+
+def as_loops(function: Callable, *args: Any) -> list[Any]:
+    """`function(*args)`, a list, with its scans bound as loops of ours; args are pytrees."""
+    leaves, tree = jax.tree.flatten(args)
+    jaxpr, consts = jaxprs.trace(lambda *leaves: function(*jax.tree.unflatten(tree, leaves)), list(map(jax.typeof, leaves)))
+    return bind_loops(jaxpr, [*consts, *leaves])

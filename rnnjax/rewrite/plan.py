@@ -1,0 +1,294 @@
+"""What leaves a loop that is about to be lowered: before it, after it, and how many steps at once.
+
+    early   products of the inputs with a weight, for all steps before the loop; with what feeds them
+    sums    accumulators of a product, the gradients of weights above all: one product over all steps after the loop
+    late    products with a weight that nothing in the loop reads, for all steps after it
+
+All of them come from the short lists of kinds.py and within a budget of bytes; a long loop goes through blocks of steps.
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+from rnnjax.rewrite import at_once, jaxprs, kinds, targets
+from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
+from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
+from rnnjax.rewrite.loops import Loop
+from rnnjax.rewrite.targets import Target
+
+
+class Addend(NamedTuple):
+    """What an accumulator gets at each step: `chain`, linear equations, of `base`."""
+
+    base: Var
+    chain: list[Eqn]
+    product: Eqn | None  # the equation that makes the base, if it is one that can be summed over all steps
+
+    @property
+    def operands(self) -> list[Var]:
+        """What has to be there of all steps, or is invariant."""
+        return jaxprs.variables(self.product.invars) if self.product else [self.base]
+
+    @property
+    def equations(self) -> list[Eqn]:
+        """What is evaluated after the loop."""
+        return [self.product, *self.chain] if self.product else self.chain
+
+    @property
+    def value(self) -> Var:
+        """What is added."""
+        return self.chain[-1].outvars[0] if self.chain else self.base
+
+
+class Sum(NamedTuple):
+    """A carry that sums up addends."""
+
+    carry: int  # which
+    after: list[Addend]  # those that are summed after the loop
+    inside: list[Atom]  # the others
+
+    def keep_inside(self, addend: Any) -> "Sum":
+        """The sum with an addend added in the loop, if it is one of its own."""
+        after = [other for other in self.after if other is not addend]
+        return self if len(after) == len(self.after) else Sum(self.carry, after, [*self.inside, addend.value])
+
+
+class Choice(NamedTuple):
+    """What leaves a loop by choice."""
+
+    early: list[Eqn]  # products
+    late: list[Eqn]
+    sums: list[Sum]
+
+
+class Plan(NamedTuple):
+    """A loop, and what happens where."""
+
+    loop: Loop
+    before: list[Eqn]  # invariant work
+    early: list[Eqn]
+    late: list[Eqn]
+    sums: list[Sum]
+    stacked: list[Var]  # what the loop puts out beside its ys, for what follows it
+    block: Any  # steps
+
+    def changes(self) -> bool:
+        """Whether anything leaves the loop but invariant work, which compilers find themselves."""
+        return bool(self.early or self.late or self.sums)
+
+
+def make_plan(loop: Loop, target: Target) -> Plan:
+    """The plan for a loop on a target."""
+    loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS | jaxprs.RULES))
+    of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
+    level = kinds.levels(loop.jaxpr, of_inputs)
+    choice = Choice(_early_products(loop, level, target), _late(loop, level, target), _sums(loop, level))
+    weights, in_any_case = jaxprs.bytes_of(loop.consts), jaxprs.bytes_of([*loop.xs, *loop.ys])
+    while True:
+        plan = _assemble(loop, level, choice)
+        block = targets.block_size(target, loop.length, _extra_bytes(plan), in_any_case, weights)
+        if not plan.changes() or not isinstance(block, int) or block:
+            return plan._replace(block=block if plan.changes() else loop.length)
+        choice = _without_dearest(choice)
+
+
+def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
+    early = _with_feeders_and_views(loop, level, choice.early)
+    after = [*choice.late, *(eqn for total in choice.sums for addend in total.after for eqn in addend.equations)]
+    outside = {id(eqn) for eqn in (*early, *after)}
+    before = _before(loop, level, jaxprs.reads(eqn for eqn in loop.jaxpr.eqns if id(eqn) in outside))
+    there = {*loop.consts, *loop.xs, *jaxprs.makers([*before, *early, *choice.late])}
+    read = [atom for eqn in choice.late for atom in eqn.invars]
+    read += [var for total in choice.sums for addend in total.after for var in addend.operands]
+    stacked = [var for var in jaxprs.variables(read) if var not in there]
+    return Plan(loop, before, early, choice.late, choice.sums, stacked, loop.length)
+
+
+def _extra_bytes(plan: Plan) -> Any:
+    """Bytes of a step that the plan takes, and the loop alone would not."""
+    made = [*jaxprs.makers([*plan.early, *plan.late]), *plan.stacked]
+    return jaxprs.bytes_of(var for var in made if var not in plan.loop.ys)
+
+
+def _without_dearest(choice: Choice) -> Choice:
+    """The choice without what takes most bytes a step."""
+    addends = [addend for total in choice.sums for addend in total.after]
+    options: list[Any] = [*choice.early, *choice.late, *addends]
+
+    def cost(option):
+        return jaxprs.bytes_of([*option.outvars, *option.invars] if hasattr(option, "invars") else option.operands)
+
+    dearest = options[0]
+    for option in options[1:]:
+        if not jaxprs.at_most(cost(option), cost(dearest)):
+            dearest = option
+    late = [eqn for eqn in choice.late if eqn is not dearest]
+    sums = [total.keep_inside(dearest) for total in choice.sums]
+    return Choice(
+        [eqn for eqn in choice.early if eqn is not dearest],
+        _behind_products(late),
+        [total for total in sums if total.after],
+    )
+
+
+# ---- before the loop -----------------------------------------------------------------------------------------
+
+
+def _before(loop: Loop, level: dict[Var, int], read_outside: set[Var]) -> list[Eqn]:
+    """Invariant equations: what is read outside of the loop, and what is worth its memory."""
+    invariant = [eqn for eqn in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
+    return kinds.worth_once(invariant, loop.consts, read_outside)
+
+
+def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
+    """Products of the inputs that are worth computing for all steps at once."""
+    jaxpr = loop.jaxpr
+    made_by, readers = jaxprs.makers(jaxpr.eqns), _readers(jaxpr)
+    found: list[Eqn] = []
+
+    def feeds(atom: Atom) -> bool:
+        """Whether a value may be computed for all steps at once."""
+        if kinds.level_of(level, atom) == INVARIANT or atom in loop.xs:
+            return True
+        eqn = made_by.get(atom)
+        if eqn is None:
+            return False
+        fits = eqn.primitive.name in kinds.ELEMENTWISE | kinds.VIEWS or kinds.is_look_up(eqn, level)
+        return any(eqn is other for other in found) or (fits and all(map(feeds, eqn.invars)))
+
+    def is_read_in_step(var: Var) -> bool:
+        """Whether the loop reads a value bit by bit: elementwise, by slices, or not at all."""
+        return all(
+            eqn.primitive.name in kinds.PRODUCTS
+            or (eqn.primitive.name in kinds.ELEMENTWISE | kinds.VIEWS and all(map(is_read_in_step, eqn.outvars)))
+            for eqn in readers.get(var, [])
+            if eqn is not None and level[eqn.outvars[0]] == INPUT
+        )
+
+    for eqn in jaxpr.eqns:
+        position = kinds.weight_position(eqn, level) if level[eqn.outvars[0]] == INPUT else None
+        if position is None or not targets.pays(eqn, target) or not feeds(eqn.invars[1 - position]):
+            continue
+        if target.platform != "cpu" or is_read_in_step(eqn.outvars[0]):
+            found.append(eqn)
+    return found
+
+
+def _with_feeders_and_views(loop: Loop, level: dict[Var, int], products: list[Eqn]) -> list[Eqn]:
+    """Early products with what they are made of, and what only looks at them."""
+    outs = {var for eqn in products for var in eqn.outvars}
+    for eqn in loop.jaxpr.eqns:
+        if eqn.primitive.name in kinds.VIEWS and level[eqn.outvars[0]] == INPUT and eqn.invars[0] in outs:
+            outs.update(eqn.outvars)
+    eqns = jaxprs.needed(loop.jaxpr.eqns, outs)
+    return [eqn for eqn in eqns if level[eqn.outvars[0]] == INPUT]
+
+
+# ---- after the loop ------------------------------------------------------------------------------------------
+
+
+def _readers(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
+    """The equations that read each var, None for an output; one entry for each use."""
+    readers: dict[Var, list[Eqn | None]] = {}
+    for eqn in [*jaxpr.eqns, None]:
+        for atom in jaxpr.outvars if eqn is None else eqn.invars:
+            if jaxprs.is_var(atom):
+                readers.setdefault(atom, []).append(eqn)
+    return readers
+
+
+def _late(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
+    """Products that nothing in the loop reads, and the elementwise work that follows them."""
+    readers = _readers(loop.jaxpr)
+    carried = set(jaxprs.variables(loop.carry_out))
+    late: dict[int, Eqn] = {}
+    for eqn in reversed(loop.jaxpr.eqns):
+        is_product = kinds.weight_position(eqn, level) is not None and targets.pays(eqn, target)
+        if not is_product and eqn.primitive.name not in kinds.ELEMENTWISE | kinds.VIEWS:
+            continue
+        uses = [reader for var in eqn.outvars for reader in readers.get(var, [])]
+        reaches_carry = any(var in carried for var in eqn.outvars)
+        if level[eqn.outvars[0]] == CARRY and not reaches_carry and all(u is None or id(u) in late for u in uses):
+            late[id(eqn)] = eqn
+    return _behind_products(list(late.values())[::-1])
+
+
+def _behind_products(eqns: list[Eqn]) -> list[Eqn]:
+    """Of equations, the products and what depends on them."""
+    made: set[Var] = set()
+    kept = []
+    for eqn in eqns:
+        if eqn.primitive.name in kinds.PRODUCTS or any(var in made for var in jaxprs.variables(eqn.invars)):
+            made.update(eqn.outvars)
+            kept.append(eqn)
+    return kept
+
+
+def _sums(loop: Loop, level: dict[Var, int]) -> list[Sum]:
+    """The accumulators of products."""
+    readers, made_by = _readers(loop.jaxpr), jaxprs.makers(loop.jaxpr.eqns)
+    found = []
+    for number in range(loop.n_carry):
+        terms = _terms(loop, number, readers, made_by)
+        addends = [_addend(atom, level, readers, made_by) for atom in terms]
+        found.append((number, terms, addends))
+    # What is summed without a product goes with the products, if they have it stacked up.
+    there = {*loop.xs, *loop.ys}
+    there |= {var for _, _, addends in found for a in addends if a is not None and a.product for var in a.operands}
+    sums = []
+    for number, terms, addends in found:
+        goes = [a is not None and (a.product is not None or a.base in there) for a in addends]
+        after = [a for a, leaves in zip(addends, goes, strict=True) if leaves]
+        inside = [atom for atom, leaves in zip(terms, goes, strict=True) if not leaves]
+        if after:
+            sums.append(Sum(number, after, inside))
+    return sums
+
+
+def _terms(loop: Loop, number: int, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
+    """What a carry sums up, if summing is all that is done with it, else nothing."""
+    var, out = loop.carry[number], loop.carry_out[number]
+    if not jaxprs.is_float(var) or var is out:
+        return []
+    terms: list[Atom] = []
+    while var is not out:
+        reader = readers[var][0] if len(readers.get(var, [])) == 1 else None
+        if reader is None or reader.primitive.name not in kinds.SUMS or reader.outvars[0].aval.shape != var.aval.shape:
+            return []
+        terms += [atom for atom in reader.invars if atom is not var]
+        var = reader.outvars[0]
+    if readers[out] != [None] or any(atom.aval.shape != out.aval.shape for atom in terms):
+        return []
+    return list(itertools.chain(*(_summands(atom, readers, made_by) for atom in terms)))
+
+
+def _summands(atom: Atom, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
+    """The terms of a sum that is read once."""
+    eqn = made_by.get(atom) if jaxprs.is_var(atom) else None
+    if eqn is None or eqn.primitive.name not in kinds.SUMS or len(readers[atom]) > 1:
+        return [atom]
+    if any(operand.aval.shape != atom.aval.shape for operand in eqn.invars):
+        return [atom]
+    return [term for operand in eqn.invars for term in _summands(operand, readers, made_by)]
+
+
+def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var, Eqn]) -> Addend | None:
+    """An addend, followed back to what it is a linear function of."""
+    chain: list[Eqn] = []
+    while jaxprs.is_var(atom) and level[atom] != INVARIANT:
+        eqn = made_by.get(atom)
+        once = len(readers[atom]) == 1
+        if eqn is None or not once or eqn.primitive.name not in kinds.LINEAR or not jaxprs.is_float(eqn.invars[0]):
+            return Addend(atom, chain[::-1], eqn if once and eqn is not None and _is_summable(eqn, level, made_by) else None)
+        chain.append(eqn)
+        (atom,) = eqn.invars
+    return None
+
+
+def _is_summable(eqn: Eqn, level: dict[Var, int], made_by: dict[Var, Eqn]) -> bool:
+    varies = [kinds.level_of(level, operand) != INVARIANT for operand in eqn.invars]
+    if eqn.primitive.name == "scatter-add":
+        table = made_by.get(eqn.invars[0])
+        is_zero = table is not None and table.primitive.name == "broadcast_in_dim" and not jaxprs.is_var(table.invars[0])
+        return is_zero and table.invars[0].val == 0 and varies == [False, True, True]
+    return at_once.can_sum(eqn) and all(varies)
