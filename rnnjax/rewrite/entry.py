@@ -9,7 +9,7 @@ from rnnjax.rewrite import fallback, jaxprs, kinds
 from rnnjax.rewrite.jaxprs import Eqn
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 from rnnjax.rewrite.loops import Loop, as_loops, is_scan, plain_scan, read_loop
-from rnnjax.rewrite.rules import loop_p
+from rnnjax.rewrite.lower import loop_p  # and its rules
 
 
 def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any) -> tuple[Any, Any]:

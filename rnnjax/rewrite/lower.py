@@ -10,8 +10,9 @@ from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, mlir
 
 from rnnjax.rewrite import at_once, fallback, jaxprs
-from rnnjax.rewrite.loops import loop_p, read_loop
+from rnnjax.rewrite.loops import read_loop
 from rnnjax.rewrite.plan import Plan, Sum, make_plan
+from rnnjax.rewrite.rules import loop_p
 from rnnjax.rewrite.targets import Target
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

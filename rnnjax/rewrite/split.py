@@ -116,13 +116,14 @@ class _Pair:
             if jaxprs.is_var(operand) and residual_of.get(operand) in stack_of and jaxprs.is_var(stack_of[residual_of[operand]])
         }
         self.dropped = {o for o, var in zip(xs_operands, second.xs, strict=True) if var in self.read_as}
-        others = jaxprs.reads(parts.unknown.eqns, parts.unknown.outvars)
-        del others
         self.rest = [binder for binder in binders if binder not in self.dropped]
         kept_outputs = {*parts.known.outvars[:n_known], *(residual_of[binder] for binder in self.rest)}
         # What is stacked up in any case, by the var of the forward loop that is its outcome.
+        self.used = [var in kept_outputs for var in forward.outvars[first.n_carry :]]
         self.outputs = {
-            y: var for var, y in zip(forward.outvars[first.n_carry :], first.ys, strict=True) if var in kept_outputs
+            y
+            for y, is_used in zip(first.ys, self.used, strict=True)
+            if is_used and jaxprs.is_var(y)
         }
         self.residual_of = residual_of
         self._choose()
@@ -138,7 +139,8 @@ class _Pair:
         self.again = jaxprs.needed(first.jaxpr.eqns, wanted, given={*there, *kept})
         read = jaxprs.reads(self.again, wanted)
         # What else the linear loop has to be given, to compute these.
-        self.point = [*kept, *(var for var in [*first.consts, *first.xs, *self.outputs] if var in read and var not in kept)]
+        others = dict.fromkeys([*first.consts, *first.xs, *jaxprs.variables(first.ys)])
+        self.point = [*kept, *(var for var in others if var in read and var in there)]
 
     def is_less(self) -> bool:
         """Whether anything is gained."""
@@ -155,7 +157,7 @@ class _Pair:
             if eqn is not self.forward:
                 return None
             consts, carry, xs = (operands[part] for part in first.parts)
-            outs = [y for y in first.ys if y in self.outputs] if False else list(self.outputs)
+            outs = [y for y, is_used in zip(first.ys, self.used, strict=True) if is_used]
 
             def body(consts, carry, x):
                 inner = dict(zip(first.jaxpr.invars, [*consts, *carry, *x], strict=True))
@@ -163,10 +165,10 @@ class _Pair:
                 return [jaxprs.read(inner, a) for a in first.carry_out], [jaxprs.read(inner, a) for a in [*outs, *self.kept]]
 
             last, stacks = plain_scan(body, consts, carry, xs, first)
-            stack = dict(zip([*outs, *self.kept], stacks, strict=True))
+            point.update((a, s) for a, s in zip([*outs, *self.kept], stacks, strict=True) if jaxprs.is_var(a))  # an output that is a const or an x is read as such
             point.update(zip([*first.consts, *first.xs], [*consts, *xs], strict=True))
-            point.update(stack)
-            return [*last, *(stack.get(y) if jaxprs.is_var(y) else None for y in first.ys)]
+            given = iter(stacks)
+            return [*last, *(next(given) if is_used else None for is_used in self.used)]
 
         jaxprs.run(parts.known, parts.known.eqns, env, hook)
         outs = [jaxprs.read(env, atom) for atom in parts.known.outvars[: self.n_known]]
