@@ -64,7 +64,12 @@ def inline(jaxpr: Jaxpr, calls: dict[str, str]) -> Jaxpr:
         return without_dead_equations(jaxpr)
     eqns: list[Eqn] = []
     atoms = _inline_into(eqns, jaxpr, {}, calls, core.gensym())
-    return without_dead_equations(jaxpr.replace(eqns=eqns, outvars=atoms, debug_info=_nameless(jaxpr)))
+    return without_dead_equations(with_equations(jaxpr, eqns, atoms))
+
+
+def with_equations(jaxpr: Jaxpr, eqns: list[Eqn], outvars: list[Atom]) -> Jaxpr:
+    """A jaxpr of the same inputs with other equations and outputs."""
+    return jaxpr.replace(eqns=eqns, outvars=outvars, debug_info=_nameless(jaxpr))
 
 
 def _nameless(jaxpr: Jaxpr) -> Any:
@@ -150,6 +155,16 @@ def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
 def makers(eqns: Iterable[Eqn]) -> dict[Var, Eqn]:
     """The equation that makes each var."""
     return {var: eqn for eqn in eqns for var in eqn.outvars}
+
+
+def readers(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
+    """The equations that read each var, None for an output; one entry for each use."""
+    found: dict[Var, list[Eqn | None]] = {}
+    for eqn in [*jaxpr.eqns, None]:
+        for atom in jaxpr.outvars if eqn is None else eqn.invars:
+            if is_var(atom):
+                found.setdefault(atom, []).append(eqn)
+    return found
 
 
 def size(atom: Atom) -> Any:

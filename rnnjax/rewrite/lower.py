@@ -15,6 +15,7 @@ from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
 from rnnjax.rewrite.targets import Target
 
+OPTION = 'x'
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -56,6 +57,10 @@ def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Se
     scanned.sort(key=list(env).index)
 
     def step(now, x):
+        if OPTION == "barrier":
+            x = [lax.optimization_barrier(v) if var not in loop.xs else v for var, v in zip(scanned, x, strict=True)]
+        if OPTION == "barrier_all":
+            x = lax.optimization_barrier(x)
         inner = {**fixed, **dict(zip(scanned, x, strict=True))}
         inner |= {loop.carry[i]: value for i, value in zip(looped, now, strict=True)}
         jaxprs.run(jaxpr, body, inner)

@@ -10,7 +10,7 @@ All of them come from the short lists of kinds.py and within a budget of bytes; 
 import itertools
 from typing import Any, NamedTuple
 
-from rnnjax.rewrite import at_once, jaxprs, kinds, targets
+from rnnjax.rewrite import at_once, jaxprs, kinds, slices, targets
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 from rnnjax.rewrite.loops import Loop
@@ -82,6 +82,9 @@ def make_plan(loop: Loop, target: Target) -> Plan:
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS | jaxprs.RULES))
     of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
     level = kinds.levels(loop.jaxpr, of_inputs)
+    from rnnjax.rewrite import lower
+    if target.platform == "cpu" and target.devices == 1 and lower.OPTION=="slice":
+        loop, level = _sliced(loop, level, target, of_inputs)
     choice = Choice(_early_products(loop, level, target), _late(loop, level, target), _sums(loop, level))
     weights, in_any_case = jaxprs.bytes_of(loop.consts), jaxprs.bytes_of([*loop.xs, *loop.ys])
     while True:
@@ -90,6 +93,16 @@ def make_plan(loop: Loop, target: Target) -> Plan:
         if not plan.changes() or not isinstance(block, int) or block:
             return plan._replace(block=block if plan.changes() else loop.length)
         choice = _without_dearest(choice)
+
+
+def _sliced(loop: Loop, level: dict[Var, int], target: Target, of_inputs: list[int]) -> tuple[Loop, dict[Var, int]]:
+    """The loop with slices of early products moved up to their weights, until there is none left to move."""
+    while True:
+        moved = slices.move_up(loop.jaxpr, _early_products(loop, level, target), level)
+        if moved is loop.jaxpr:
+            return loop, level
+        loop = loop._replace(jaxpr=moved)
+        level = kinds.levels(moved, of_inputs)
 
 
 def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
@@ -143,7 +156,7 @@ def _before(loop: Loop, level: dict[Var, int], read_outside: set[Var]) -> list[E
 def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
     """Products of the inputs that are worth computing for all steps at once."""
     jaxpr = loop.jaxpr
-    made_by, readers = jaxprs.makers(jaxpr.eqns), _readers(jaxpr)
+    made_by, readers = jaxprs.makers(jaxpr.eqns), jaxprs.readers(jaxpr)
     found: list[Eqn] = []
 
     def feeds(atom: Atom) -> bool:
@@ -187,19 +200,9 @@ def _with_feeders_and_views(loop: Loop, level: dict[Var, int], products: list[Eq
 # ---- after the loop ------------------------------------------------------------------------------------------
 
 
-def _readers(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
-    """The equations that read each var, None for an output; one entry for each use."""
-    readers: dict[Var, list[Eqn | None]] = {}
-    for eqn in [*jaxpr.eqns, None]:
-        for atom in jaxpr.outvars if eqn is None else eqn.invars:
-            if jaxprs.is_var(atom):
-                readers.setdefault(atom, []).append(eqn)
-    return readers
-
-
 def _late(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
     """Products that nothing in the loop reads, and the elementwise work that follows them."""
-    readers = _readers(loop.jaxpr)
+    readers = jaxprs.readers(loop.jaxpr)
     carried = set(jaxprs.variables(loop.carry_out))
     late: dict[int, Eqn] = {}
     for eqn in reversed(loop.jaxpr.eqns):
@@ -226,7 +229,7 @@ def _behind_products(eqns: list[Eqn]) -> list[Eqn]:
 
 def _sums(loop: Loop, level: dict[Var, int]) -> list[Sum]:
     """The accumulators of products."""
-    readers, made_by = _readers(loop.jaxpr), jaxprs.makers(loop.jaxpr.eqns)
+    readers, made_by = jaxprs.readers(loop.jaxpr), jaxprs.makers(loop.jaxpr.eqns)
     found = []
     for number in range(loop.n_carry):
         terms = _terms(loop, number, readers, made_by)
