@@ -15,7 +15,6 @@ from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
 from rnnjax.rewrite.targets import Target
 
-OPTION = 'x'
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -39,59 +38,35 @@ def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
 def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Sequence[Any]) -> tuple[list, list]:
     """A block of steps: `(carry, xs) -> (carry, ys)`."""
     loop, jaxpr = plan.loop, plan.loop.jaxpr
-    env = {**fixed, **dict(zip(loop.xs, xs, strict=True))}
-    varying = set(loop.xs)
+    env, varying = {**fixed, **dict(zip(loop.xs, xs, strict=True))}, set(loop.xs)
     at_once.evaluate(jaxpr, plan.early, env, varying, flat)
 
-    summed = {total.carry: total for total in plan.sums}
-    looped = [i for i in range(loop.n_carry) if i not in summed or summed[i].inside]
-    outside = [*plan.before, *plan.early, *plan.late]
-    made_outside = jaxprs.makers(outside)
-    from_loop = [y for y in jaxprs.variables(loop.ys) if y not in made_outside and y not in varying and y not in fixed]
-    stacks = list(dict.fromkeys([*from_loop, *plan.stacked]))
-    carry_out = [atom for i in looped for atom in (summed[i].inside if i in summed else [loop.carry_out[i]])]
-    ids = {id(eqn) for eqn in outside}
-    body = jaxprs.needed([eqn for eqn in jaxpr.eqns if id(eqn) not in ids], [*carry_out, *stacks])
-    read = jaxprs.reads(body, [*carry_out, *stacks])
-    scanned = [var for var in varying if var in read]
-    scanned.sort(key=list(env).index)
+    def step(carry, x):
+        inner = {**fixed, **dict(zip(plan.scanned, x, strict=True))}
+        inner |= {loop.carry[i]: value for i, value in zip(plan.looped, carry, strict=True)}
+        jaxprs.run(jaxpr, plan.body, inner)
+        return [_next(plan, i, inner) for i in plan.looped], [inner[var] for var in plan.stacked]
 
-    def step(now, x):
-        if OPTION == "barrier":
-            x = [lax.optimization_barrier(v) if var not in loop.xs else v for var, v in zip(scanned, x, strict=True)]
-        if OPTION == "barrier_all":
-            x = lax.optimization_barrier(x)
-        inner = {**fixed, **dict(zip(scanned, x, strict=True))}
-        inner |= {loop.carry[i]: value for i, value in zip(looped, now, strict=True)}
-        jaxprs.run(jaxpr, body, inner)
-        after = []
-        for i, value in zip(looped, now, strict=True):
-            if i in summed:
-                for atom in summed[i].inside:
-                    value = ad.add_jaxvals(value, jaxprs.read(inner, atom))
-            else:
-                value = jaxprs.read(inner, loop.carry_out[i])
-            after.append(value)
-        return after, [inner[var] for var in stacks]
-
-    size = plan.block
-    before = [carry[i] for i in looped]
-    if looped or stacks:
-        after, stacked = lax.scan(
-            step, before, [env[var] for var in scanned], length=size, reverse=loop.reverse, unroll=loop.unroll
-        )
-    else:
-        after, stacked = [], []
-    env |= dict(zip(stacks, stacked, strict=True))
-    varying.update(stacks)
+    after, stacks = list(carry), []
+    if plan.looped or plan.stacked:
+        xs, start = [env[var] for var in plan.scanned], [carry[i] for i in plan.looped]
+        ended, stacks = lax.scan(step, start, xs, length=plan.block, reverse=loop.reverse, unroll=loop.unroll)
+        for i, value in zip(plan.looped, ended, strict=True):
+            after[i] = value
+    env |= dict(zip(plan.stacked, stacks, strict=True))
+    varying.update(plan.stacked)
     at_once.evaluate(jaxpr, plan.late, env, varying, flat)
+    for i, total in plan.sums.items():
+        after[i] = _add_up(plan, total, after[i], env, flat)
+    return after, [_stack_of(atom, env, varying, plan.block) for atom in loop.ys]
 
-    carry = list(carry)
-    for i, value in zip(looped, after, strict=True):
-        carry[i] = value
-    for total in plan.sums:
-        carry[total.carry] = _add_up(plan, total, carry[total.carry], env, flat)
-    return carry, [_stack_of(atom, env, varying, size) for atom in loop.ys]
+
+def _next(plan: Plan, i: int, env: dict) -> Any:
+    """A carry after a step."""
+    if i not in plan.sums:
+        return jaxprs.read(env, plan.loop.carry_out[i])
+    inside = (jaxprs.read(env, atom) for atom in plan.sums[i].inside)
+    return functools.reduce(ad.add_jaxvals, inside, env[plan.loop.carry[i]])
 
 
 def _stack_of(atom: Any, env: dict, varying: set, size: Any) -> Any:

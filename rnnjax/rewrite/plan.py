@@ -10,7 +10,7 @@ All of them come from the short lists of kinds.py and within a budget of bytes; 
 import itertools
 from typing import Any, NamedTuple
 
-from rnnjax.rewrite import at_once, jaxprs, kinds, slices, targets
+from rnnjax.rewrite import at_once, jaxprs, kinds, layout, targets
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 from rnnjax.rewrite.loops import Loop
@@ -67,60 +67,82 @@ class Plan(NamedTuple):
     loop: Loop
     before: list[Eqn]  # invariant work
     early: list[Eqn]
+    body: list[Eqn]
     late: list[Eqn]
-    sums: list[Sum]
-    stacked: list[Var]  # what the loop puts out beside its ys, for what follows it
+    sums: dict[int, Sum]  # by the carry that sums up
+    looped: list[int]  # carries that the loop still has
+    scanned: list[Var]  # what the loop reads of each step: xs, and what is made early
+    stacked: list[Var]  # what it puts out at each step: ys, and what follows it reads
     block: Any  # steps
 
     def changes(self) -> bool:
         """Whether anything leaves the loop but invariant work, which compilers find themselves."""
         return bool(self.early or self.late or self.sums)
 
+    def extra_bytes(self) -> Any:
+        """Bytes of a step that the plan takes, and the loop alone would not."""
+        made = [*jaxprs.makers([*self.early, *self.late]), *self.stacked]
+        return jaxprs.bytes_of(var for var in made if var not in self.loop.ys)
+
+    def loop_bytes(self) -> Any:
+        """Bytes of a step that the loop reads or puts out, whichever is more."""
+        scanned, stacked = map(jaxprs.bytes_of, (self.scanned, self.stacked))
+        return stacked if jaxprs.at_most(scanned, stacked) else scanned
+
 
 def make_plan(loop: Loop, target: Target) -> Plan:
     """The plan for a loop on a target."""
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS | jaxprs.RULES))
-    of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
-    level = kinds.levels(loop.jaxpr, of_inputs)
-    from rnnjax.rewrite import lower
-    if target.platform == "cpu" and target.devices == 1 and lower.OPTION=="slice":
-        loop, level = _sliced(loop, level, target, of_inputs)
+    if target.platform == "cpu" and target.devices == 1:
+        loop = _laid_out(loop, target)
+    level = _levels(loop)
     choice = Choice(_early_products(loop, level, target), _late(loop, level, target), _sums(loop, level))
-    weights, in_any_case = jaxprs.bytes_of(loop.consts), jaxprs.bytes_of([*loop.xs, *loop.ys])
+    weights = jaxprs.bytes_of(loop.consts)
     while True:
         plan = _assemble(loop, level, choice)
-        block = targets.block_size(target, loop.length, _extra_bytes(plan), in_any_case, weights)
-        if not plan.changes() or not isinstance(block, int) or block:
-            return plan._replace(block=block if plan.changes() else loop.length)
+        block = targets.block_size(target, loop.length, plan.extra_bytes(), plan.loop_bytes(), weights)
+        if not plan.changes():
+            return plan
+        if not isinstance(block, int) or block:
+            return plan._replace(block=block)
         choice = _without_dearest(choice)
 
 
-def _sliced(loop: Loop, level: dict[Var, int], target: Target, of_inputs: list[int]) -> tuple[Loop, dict[Var, int]]:
-    """The loop with slices of early products moved up to their weights, until there is none left to move."""
+def _levels(loop: Loop) -> dict[Var, int]:
+    return kinds.levels(loop.jaxpr, [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs))
+
+
+def _laid_out(loop: Loop, target: Target) -> Loop:
+    """The loop with weights as a CPU reads them best."""
     while True:
-        moved = slices.move_up(loop.jaxpr, _early_products(loop, level, target), level)
+        level = _levels(loop)
+        moved = layout.move_slices_up(loop.jaxpr, _early_products(loop, level, target), level)
         if moved is loop.jaxpr:
-            return loop, level
+            return loop._replace(jaxpr=layout.turn_weights(loop.jaxpr, level))
         loop = loop._replace(jaxpr=moved)
-        level = kinds.levels(moved, of_inputs)
 
 
 def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
+    """What happens where, given what leaves."""
     early = _with_feeders_and_views(loop, level, choice.early)
-    after = [*choice.late, *(eqn for total in choice.sums for addend in total.after for eqn in addend.equations)]
-    outside = {id(eqn) for eqn in (*early, *after)}
-    before = _before(loop, level, jaxprs.reads(eqn for eqn in loop.jaxpr.eqns if id(eqn) in outside))
-    there = {*loop.consts, *loop.xs, *jaxprs.makers([*before, *early, *choice.late])}
-    read = [atom for eqn in choice.late for atom in eqn.invars]
-    read += [var for total in choice.sums for addend in total.after for var in addend.operands]
-    stacked = [var for var in jaxprs.variables(read) if var not in there]
-    return Plan(loop, before, early, choice.late, choice.sums, stacked, loop.length)
+    addends = [addend for total in choice.sums for addend in total.after]
+    outside = [*early, *choice.late, *(eqn for addend in addends for eqn in addend.equations)]
+    before = _before(loop, level, jaxprs.reads(outside))
+    made_before, made_outside = jaxprs.makers(before), jaxprs.makers([*early, *choice.late])
 
+    not_from_loop = {*loop.consts, *loop.xs, *made_before, *made_outside}
+    read_after = [atom for eqn in choice.late for atom in eqn.invars]
+    read_after += [var for addend in addends for var in addend.operands]
+    stacked = [var for var in jaxprs.variables([*loop.ys, *read_after]) if var not in not_from_loop]
 
-def _extra_bytes(plan: Plan) -> Any:
-    """Bytes of a step that the plan takes, and the loop alone would not."""
-    made = [*jaxprs.makers([*plan.early, *plan.late]), *plan.stacked]
-    return jaxprs.bytes_of(var for var in made if var not in plan.loop.ys)
+    sums = {total.carry: total for total in choice.sums}
+    looped = [i for i in range(loop.n_carry) if i not in sums or sums[i].inside]
+    carry_out = [atom for i in looped for atom in (sums[i].inside if i in sums else [loop.carry_out[i]])]
+    ids = {id(eqn) for eqn in (*before, *early, *choice.late)}
+    body = jaxprs.needed([eqn for eqn in loop.jaxpr.eqns if id(eqn) not in ids], [*carry_out, *stacked])
+    read = jaxprs.reads(body, [*carry_out, *stacked])
+    scanned = [var for var in [*loop.xs, *jaxprs.makers(early)] if var in read]
+    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, loop.length)
 
 
 def _without_dearest(choice: Choice) -> Choice:

@@ -1,8 +1,9 @@
-"""Slices of a product, moved up to its weight.
+"""Weights as a CPU reads them best: sliced by gate, and turned over, before the loop.
 
 The gates of a cell are slices of a sum of products. On a CPU, a loop over time that reads four slices of a row of the product
 for all steps is several times as slow as one that reads four arrays. So slices of what is made of such a product, sums
-above all, become sums of slices, and the product one for each slice of the weight.
+above all, become sums of slices, and the product one for each slice of the weight. And a product that contracts over the
+last axis of its weight, as going back through a layer does, turns the weight over at every step.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
 SLICES = ("split", "slice")
 
 
-def move_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
+def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
     """The jaxpr in which slices of what is made of `products`, each with a weight, are made of slices of the weights; the same if there is none."""
     mover = _Mover(jaxpr, products, level)
     for eqn in jaxpr.eqns:
@@ -27,6 +28,31 @@ def move_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
         return jaxpr
     outs = [mover.renamed(atom) for atom in jaxpr.outvars]
     return jaxprs.without_dead_equations(jaxprs.with_equations(jaxpr, mover.eqns, outs))
+
+
+def turn_weights(jaxpr: Jaxpr, level: dict[Var, int]) -> Jaxpr:
+    """The jaxpr whose products of the carry with a matrix contract over its first axis."""
+    new, eqns, turned = core.gensym(), [], {}
+    for eqn in jaxpr.eqns:
+        position = kinds.weight_position(eqn, level) if level[eqn.outvars[0]] == kinds.CARRY else None
+        if position != 1 or not at_once.is_matrix_product(eqn, 1) or eqn.params["dimension_numbers"][0][1] != (1,):
+            eqns.append(eqn)
+            continue
+        lhs, weight = eqn.invars
+        if weight not in turned:
+            turned[weight] = new(weight.aval.update(shape=weight.aval.shape[::-1]))
+            eqns.append(_transpose(jaxpr, eqn, weight, turned[weight]))
+        (axes, _), batch = eqn.params["dimension_numbers"]
+        params = {**eqn.params, "dimension_numbers": ((axes, (0,)), batch)}
+        eqns.append(eqn.replace(invars=[lhs, turned[weight]], params=params))
+    return jaxprs.with_equations(jaxpr, eqns, jaxpr.outvars) if turned else jaxpr
+
+
+def _transpose(jaxpr: Jaxpr, like: Eqn, matrix: Var, out: Var) -> Eqn:
+    """The equation that turns a matrix over."""
+    traced, _ = jaxprs.trace(lambda value: [value.T], [matrix.aval])
+    (eqn,) = traced.eqns
+    return eqn.replace(invars=[matrix], outvars=[out], source_info=like.source_info)
 
 
 class _Mover:
