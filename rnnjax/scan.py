@@ -1,13 +1,11 @@
 """The loop over time, through which everything in this library goes."""
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
-from jax.extend import core
 
+from rnnjax import eager
 from rnnjax.rewrite import entry
 
 
@@ -18,6 +16,7 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    _split_transpose: bool = False,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` with faster gradients: carry_t, y_t = f(carry_{t-1}, x_t) for t = 0 ... T - 1, all y stacked.
 
@@ -60,36 +59,12 @@ def scan(
       >>> bool(jnp.allclose(before, after, rtol=1e-5))
       True
     """
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
-    if _is_eager(init, xs):
-        compiled = _compiled(f, length, reverse, unroll)
-        if compiled is not None:
-            return compiled(init, xs)
+    if jax.config.jax_disable_jit or _split_transpose:  # type: ignore[attr-defined]
+        return jax.lax.scan(f, init, xs, length, reverse, unroll, _split_transpose)
+    if eager.is_eager(init, xs):
+        program = eager.compiled(
+            f, (length, reverse, unroll), lambda f, init, xs: entry.scan(f, init, xs, length, reverse, unroll)
+        )
+        if program is not None:
+            return program(init, xs)
     return entry.scan(f, init, xs, length, reverse, unroll)
-
-
-_TOP_LEVEL = core.get_opaque_trace_state(convention="flax")
-_programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def _is_eager(init: Any, xs: Any) -> bool:
-    """Whether a call is made outside of every transformation, on arrays and numbers."""
-    leaves = jax.tree.leaves((init, xs))
-    return core.get_opaque_trace_state(convention="flax") == _TOP_LEVEL and all(
-        isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, complex)) for leaf in leaves
-    )
-
-
-def _compiled(f: Callable, length: Any, reverse: Any, unroll: Any) -> Callable | None:
-    """The compiled loop over a function, kept as long as the function is; None where it cannot be kept."""
-    try:
-        programs = _programs.setdefault(f, {})
-        if (length, reverse, unroll) not in programs:
-            function = weakref.ref(f)
-            programs[length, reverse, unroll] = jax.jit(
-                lambda init, xs: entry.scan(function(), init, xs, length, reverse, unroll)
-            )
-        return programs[length, reverse, unroll]
-    except TypeError:  # not hashable, or nothing that a weak reference can point to
-        return None

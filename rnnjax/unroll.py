@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import masking
+from rnnjax import eager, masking
 from rnnjax.scan import scan
 from rnnjax.types import Array, Carry, Cell, Key, Layers, Params
 
@@ -100,15 +100,20 @@ def unroll(
     if method not in METHODS:
         raise ValueError(f"unroll: expected method to be one of {', '.join(METHODS)}, got {method!r}.")
     run = _check_call("unroll", cell, xs, carry, lengths, mask, resets, time_major)
-    loop = _scan_steps(cell, params, run, reverse, per_step=remat == "step")
-    if isinstance(remat, int) or remat == "sqrt":
-        size = _root_block(run.length) if remat == "sqrt" else _positive("unroll", "remat", remat)
-        loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
-    elif remat not in (None, "step"):
+    if isinstance(remat, int):
+        _positive("unroll", "remat", remat)
+    elif remat not in (None, "step", "sqrt"):
         raise ValueError(f"unroll: expected remat to be None, 'step', 'sqrt' or an int of steps, got {remat!r}.")
     if chunk is not None:
-        loop = _in_blocks(loop, _positive("unroll", "chunk", chunk), reverse)
-    carry, ys = loop(run.carry, run.steps)
+        _positive("unroll", "chunk", chunk)
+
+    def wrap(loop):
+        if isinstance(remat, int) or remat == "sqrt":
+            size = _root_block(run.length) if remat == "sqrt" else remat
+            loop = _in_blocks(loop, size, reverse, wrap=functools.partial(jax.checkpoint, prevent_cse=False))
+        return loop if chunk is None else _in_blocks(loop, chunk, reverse)
+
+    carry, ys = _loop_over(cell, params, run, reverse, wrap, options=("unroll", remat, chunk))
     return carry, ys if time_major else _swap_time(ys)
 
 
@@ -215,10 +220,12 @@ def tbptt(
     def cut(loop):
         return lambda carry, block: loop(jax.lax.stop_gradient(carry), block)
 
-    loop = _in_blocks(
-        _scan_steps(cell, params, run, reverse=False), _positive("tbptt", "steps", steps), False, wrap=cut
-    )
-    carry, ys = loop(run.carry, run.steps)
+    size = _positive("tbptt", "steps", steps)
+
+    def wrap(loop):
+        return _in_blocks(loop, size, False, wrap=cut)
+
+    carry, ys = _loop_over(cell, params, run, False, wrap, options=("tbptt", size))
     return carry, ys if time_major else _swap_time(ys)
 
 
@@ -301,7 +308,9 @@ def bidirectional(
     }
     carry_fw, ys_fw = unroll(forward, params.forward, xs, carry.forward, resets=resets, **options)
     run = _check_call("bidirectional", backward, xs, carry.backward, lengths, mask, resets, time_major)
-    ends = _ends(run.steps) if time_major else _swap_time(_ends(run.steps))
+    ends = _ends(run.steps)
+    if ends is not None and ends.ndim > 1 and not time_major:
+        ends = _swap_time(ends)
     carry_bw, ys_bw = unroll(backward, params.backward, xs, carry.backward, resets=ends, reverse=True, **options)
     return Bidirectional(carry_fw, carry_bw), MERGES[merge](ys_fw, ys_bw)
 
@@ -395,13 +404,30 @@ def unroll_layers(
 # ---- the loop ------------------------------------------------------------------------------------------------
 
 
-def _scan_steps(cell: Cell, params: Params, run: _Run, reverse: bool, per_step: bool = False):
-    """The loop `(carry, steps) -> (carry, ys)` over any number of steps of a checked call."""
+def _loop_over(
+    cell: Cell, params: Params, run: _Run, reverse: bool, wrap: Callable, options: tuple[Any, ...]
+) -> tuple[Carry, Any]:
+    """The loop of a checked call: `wrap` of the scan over its steps; eager calls compile it once for a cell and options."""
+
+    def loop(apply, params, carry, initial, steps):
+        per_step = options[:2] == ("unroll", "step")
+        return wrap(_scan_steps(apply, params, initial, run.batch_shape, reverse, per_step))(carry, steps)
+
+    args = params, run.carry, run.initial, run.steps
+    if eager.is_eager(args):
+        program = eager.compiled(cell.apply, (*options, reverse, run.batch_shape, run.length), loop)
+        if program is not None:
+            return program(*args)
+    return loop(cell.apply, *args)
+
+
+def _scan_steps(apply: Callable, params: Params, initial: Carry, batch_shape: tuple, reverse: bool, per_step: bool):
+    """The loop `(carry, steps) -> (carry, ys)` over any number of steps."""
 
     def body(carry, step: _Steps):
-        before = carry if step.reset is None else masking.select(step.reset, run.initial, carry)
-        after, y = cell.apply(params, before, step.x)
-        _check_returned(carry, after, y, run.batch_shape)
+        before = carry if step.reset is None else masking.select(step.reset, initial, carry)
+        after, y = apply(params, before, step.x)
+        _check_returned(carry, after, y, batch_shape)
         if step.keep is not None:
             # A skipped step keeps the carry from before its reset: a reset in the padding is inert.
             after, y = masking.select(step.keep, after, carry), masking.select(step.keep, y, 0)
@@ -430,9 +456,9 @@ def _in_blocks(loop, size: int, reverse: bool, wrap: Callable = lambda loop: loo
             return run_block(carry, steps)
         # The blocks lie where the run begins, the rest where it ends.
         whole = slice(rest, None) if reverse else slice(None, length - rest)
-        blocks = jax.tree.map(lambda leaf: leaf[whole].reshape(-1, size, *leaf.shape[1:]), steps)
+        blocks = jax.tree.map(lambda leaf: leaf[whole].reshape(length // size, size, *leaf.shape[1:]), steps)
         carry, ys = scan(run_block, carry, blocks, reverse=reverse)
-        ys = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), ys)
+        ys = jax.tree.map(lambda leaf: leaf.reshape(length - rest, *leaf.shape[2:]), ys)
         if rest:
             last = slice(None, rest) if reverse else slice(length - rest, None)
             carry, ys_last = run_block(carry, jax.tree.map(lambda leaf: leaf[last], steps))

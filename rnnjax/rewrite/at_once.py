@@ -1,5 +1,6 @@
 """Equations evaluated for all steps at once, and sums over all steps of products."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def _rows_times_matrix(eqn: Eqn, position: int, values: Sequence[Any]) -> Any:
     (axis,), (weight_axis,) = contracting[1 - position], contracting[position]
     rows = jnp.moveaxis(values[1 - position], axis + 1, -1)  # [T, ..., F]
     params = {**eqn.params, "dimension_numbers": (((1,), (weight_axis,)), ((), ()))}
-    out = eqn.primitive.bind(rows.reshape(-1, rows.shape[-1]), values[position], **params)
+    out = eqn.primitive.bind(_merge(rows, 0, rows.ndim - 1), values[position], **params)
     out = out.reshape(*rows.shape[:-1], out.shape[-1])
     return out if position == 1 else jnp.moveaxis(out, -1, 1)
 
@@ -96,7 +97,13 @@ def _after(axes: Sequence[int]) -> tuple[int, ...]:
 def _rows(value: Any, axes: Sequence[int]) -> Any:
     """`[T, ...]` with the steps and `axes` merged into one axis in front."""
     moved = jnp.moveaxis(value, _after(axes), range(1, len(axes) + 1))
-    return moved.reshape(-1, *moved.shape[len(axes) + 1 :])
+    return _merge(moved, 0, len(axes) + 1)
+
+
+def _merge(value: Any, start: int, stop: int) -> Any:
+    """The axes from start to stop as one."""
+    shape = value.shape
+    return value.reshape(*shape[:start], math.prod(shape[start:stop]), *shape[stop:])
 
 
 def _sum_of_convolutions(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool) -> Any:
@@ -105,7 +112,7 @@ def _sum_of_convolutions(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool
 
     def merged(value, axis):
         moved = jnp.moveaxis(value, 0, axis) if flat else jnp.moveaxis(value, 0, axis + 1)
-        return moved.reshape(*moved.shape[:axis], -1, *moved.shape[axis + 2 :])
+        return _merge(moved, axis, axis + 2)
 
     lhs, rhs = merged(values[0], numbers.lhs_spec[1]), merged(values[1], numbers.rhs_spec[1])
     return eqn.primitive.bind(lhs, rhs, **{**eqn.params, "preferred_element_type": dtype})

@@ -15,17 +15,24 @@ from rnnjax.rewrite.lower import loop_p  # and its rules
 def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any) -> tuple[Any, Any]:
     """`lax.scan(f, init, xs)`, whose own checks and messages are those of this one."""
 
-    def plain(init, xs):
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+    trees: list[Any] = []
 
-    closed, shape = jax.make_jaxpr(plain, return_shape=True)(init, xs)
+    def plain(init, xs):
+        out = jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)
+        leaves, tree = jax.tree.flatten(out)
+        trees.append(tree)
+        return leaves
+
+    if any(not hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
+        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)  # which refuses it
+    closed = jax.make_jaxpr(plain)(init, xs)
     jaxpr = jaxprs.with_consts_as_inputs(closed)
 
     def hook(eqn, operands):
         return fallback.attempt("entry", lambda: _bind(eqn, operands)) if is_scan(eqn) else None
 
     outs = jaxprs.evaluate(jaxpr, [*closed.consts, *jax.tree.leaves((init, xs))], hook)
-    return jax.tree.unflatten(jax.tree.structure(shape), outs)
+    return jax.tree.unflatten(trees[0], outs)
 
 
 def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
@@ -36,17 +43,13 @@ def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS))
     of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
     level = kinds.levels(loop.jaxpr, of_inputs)
-    if not any(kinds.weight_position(e, level) is not None or kinds.is_look_up(e, level) for e in _equations(loop)):
+    if not any(kinds.weight_position(e, level) is not None or kinds.is_look_up(e, level) for e in loop.jaxpr.eqns):
         return None
     invariant = [e for e in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in e.outvars)]
     once = kinds.worth_once(invariant, loop.consts, ())
     if not once and loop.jaxpr is jaxprs.open_jaxpr(eqn.params["jaxpr"]):
         return loop_p.bind(*operands, **eqn.params)
     return _with_invariants_outside(loop, once, operands)
-
-
-def _equations(loop: Loop) -> list[Eqn]:
-    return loop.jaxpr.eqns
 
 
 def _with_invariants_outside(loop: Loop, once: list[Eqn], operands: Sequence[Any]) -> list[Any]:
