@@ -59,7 +59,9 @@ def scan(
       >>> bool(jnp.allclose(before, after, rtol=1e-5))
       True
     """
-    if jax.config.jax_disable_jit or _split_transpose:  # type: ignore[attr-defined]
+    # Without an axis of time, lax.scan refuses xs.
+    is_lax = jax.config.jax_disable_jit or _split_transpose  # type: ignore[attr-defined]
+    if is_lax or any(not hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
         return jax.lax.scan(f, init, xs, length, reverse, unroll, _split_transpose)
     if eager.is_eager(init, xs):
         program = eager.compiled(

@@ -1,6 +1,6 @@
 """What the tests of cells, combinators and loops share: random trees, comparisons, and a reader of jaxprs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax.rewrite import jaxprs, lower, targets
 
 
 def normal(seed: int, *shape: int, dtype=jnp.float32):
@@ -68,6 +69,14 @@ def values_and_gradients(run, *args):
     return values, jax.tree.map(lambda g: None if g.dtype == jax.dtypes.float0 else g, gradients)
 
 
+def lowered_jaxpr(function: Callable, *args: Any, platform: str = "cpu", devices: int = 1) -> Any:
+    """The jaxpr of a function with its loops as they are lowered for a platform and so many devices."""
+    closed = jax.make_jaxpr(function)(*args)
+    jaxpr, target = jaxprs.with_consts_as_inputs(closed), targets.Target(platform, devices)
+    consts, leaves = list(closed.consts), jax.tree.leaves(args)
+    return jax.make_jaxpr(lambda *values: lower.as_lowered(jaxpr, values, target))(*consts, *leaves)
+
+
 def equations(jaxpr: Any) -> Iterator[Any]:
     """Every equation of a jaxpr and of the jaxprs inside it."""
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
@@ -84,9 +93,12 @@ def inner_jaxprs(equation: Any) -> Iterator[Any]:
                 yield item
 
 
+LOOPS = ("scan", "rnnjax_scan")
+
+
 def loop_bodies(jaxpr: Any) -> list[Any]:
     """The bodies of all scans, at any depth."""
-    return [e.params["jaxpr"] for e in equations(jaxpr) if e.primitive.name == "scan"]
+    return [e.params["jaxpr"] for e in equations(jaxpr) if e.primitive.name in LOOPS]
 
 
 def carried(scan: Any) -> list[Any]:

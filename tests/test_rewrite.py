@@ -11,6 +11,7 @@ from helpers import (
     carried,
     equations,
     loop_bodies,
+    lowered_jaxpr,
     normal,
     random_params,
     values_and_gradients,
@@ -18,7 +19,7 @@ from helpers import (
 )
 
 import rnnjax
-from rnnjax.rewrite import blocks, hoisting, jaxprs, residuals
+from rnnjax.rewrite import jaxprs, residuals, targets
 
 T, B, F, H = 11, 2, 3, 5
 
@@ -47,12 +48,12 @@ def run(scan, params, init, xs):
 
 
 def gradient_jaxpr(scan, body=run, args=(PARAMS, INIT, XS)):
-    """The jaxpr of the gradients of a scan in all its arguments."""
+    """The jaxpr of the gradients of a scan in all its arguments, as it is lowered for a CPU."""
 
     def loss(*args):
         return weighted_sum(body(scan, *args))
 
-    return jax.make_jaxpr(jax.grad(loss, tuple(range(len(args)))))(*args)
+    return lowered_jaxpr(jax.grad(loss, tuple(range(len(args)))), *args)
 
 
 def products_in(jaxpr):
@@ -97,7 +98,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
     def loss(init):
         return weighted_sum(run(rnnjax.scan, PARAMS, init, XS))
 
-    jaxpr = jax.make_jaxpr(jax.grad(loss))(INIT)
+    jaxpr = lowered_jaxpr(jax.grad(loss), INIT)
     (backward,) = [e for e in equations(jaxpr) if e.primitive.name == "scan"][1:]
     assert len(backward.outvars) == len(carried(backward)) == 2
 
@@ -108,7 +109,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 6])
 def test_blocks_change_nothing(size, reverse, monkeypatch):
-    monkeypatch.setattr(blocks, "size", lambda program, stacked, taps: size)
+    monkeypatch.setattr(targets, "block_size", lambda *args: size)
     xs = normal(7, 6, B, F)
 
     def run_in(scan, params, init, xs):
@@ -133,39 +134,43 @@ def test_in_blocks_no_cotangents_of_all_steps_are_stacked(monkeypatch):
     gates = (6, B, 4 * H)
     args = PARAMS, INIT, normal(7, 6, B, F)
     assert gates in stacked_shapes(gradient_jaxpr(rnnjax.scan, args=args))
-    monkeypatch.setattr(blocks, "size", lambda program, stacked, taps: 2)
+    monkeypatch.setattr(targets, "block_size", lambda *args: 2)
     shapes = stacked_shapes(gradient_jaxpr(rnnjax.scan, args=args))
     assert (2, B, 4 * H) in shapes and gates not in shapes and (3, *gates[1:]) not in shapes
 
 
-def test_how_many_steps_a_block_has(monkeypatch):
+def test_how_many_steps_a_block_has():
     """Blocks where all steps at once would not fit into memory that is kept, and blocks do."""
-    seen = []
-    choose = blocks.size
-    monkeypatch.setattr(blocks, "size", lambda *args: seen.append(choose(*args)) or seen[-1])
+    mib, cpu, gpu = 2**20, targets.Target("cpu", 1), targets.Target("cuda", 1)
 
-    def size(steps, batch, hidden):
-        cell = rnnjax.gru(hidden, hidden)
-        params, xs = (
-            jax.eval_shape(cell.init, jax.random.key(0)),
-            jax.ShapeDtypeStruct((steps, batch, hidden), "float32"),
-        )
-        jax.make_jaxpr(jax.grad(lambda params, xs: weighted_sum(rnnjax.unroll(cell, params, xs))))(params, xs)
-        return seen.pop()
+    def size(target, length, extra, loop, weights=0):
+        return targets.block_size(target, length, extra, loop, weights)
 
-    assert size(100, 32, 64) == 100  # small
-    assert size(512, 32, 64) in (32, 64, 128) and size(128, 128, 64) in (8, 16, 32)
-    assert size(509, 32, 64) == 509  # a prime: no blocks of one size
-    assert size(1000, 32, 128) == 1000  # what has to be kept is too large already
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert size(512, 32, 64) == 512
+    assert size(cpu, 100, mib // 100, mib // 10) == 100  # small
+    assert size(cpu, 512, mib // 32, mib // 32) in (64, 128) and size(gpu, 512, mib // 32, mib // 32) == 512
+    assert size(cpu, 509, mib // 32, mib // 32) == 509  # a prime: no blocks of one size
+    assert size(cpu, 1000, mib // 100, mib // 10) == 1000  # what has to be kept is too large already
+    assert size(cpu, 512, mib // 32, mib // 32, weights=16 * mib) == 512  # the weights leave no room
+    for target in (cpu, gpu):
+        assert size(target, 1000, mib, mib) == 20  # the largest divisor within 24 MiB
+        assert size(target, 1009, mib, mib) == 0 and size(target, 1000, 10 * mib, mib) == 0  # not at once
+        assert size(target, 4, 10 * mib, mib) == 0 and size(target, 4, 6 * mib, 0) == 4
+
+
+def test_sizes_that_are_symbols():
+    """What cannot be compared must not grow beyond what is there anyway."""
+    b, t = jax.export.symbolic_shape("b, t")
+    gpu = targets.Target("cuda", 1)
+    assert targets.block_size(gpu, t, 8 * b, 8 * b, 0) is t
+    assert targets.block_size(gpu, t, 9 * b, 8 * b, 0) == 0
+    assert targets.block_size(gpu, 100, 8 * b, 9 * b, 0) == 100
 
 
 # ---- what leaves the loop ------------------------------------------------------------------------------------
 
 
 def test_products_of_the_inputs_are_computed_for_all_steps_by_gate():
-    jaxpr = jax.make_jaxpr(functools.partial(run, rnnjax.scan))(PARAMS, INIT, XS)
+    jaxpr = lowered_jaxpr(functools.partial(run, rnnjax.scan), PARAMS, INIT, XS)
     (body,) = loop_bodies(jaxpr)
     assert [e.invars[0].aval.shape for e in products_in(body)] == [(B, H)]
     outside = [e for e in products_in(jaxpr) if e not in products_in(body)]
@@ -212,12 +217,13 @@ def product(rows, columns, terms):
     return jax.make_jaxpr(jnp.dot)(*args).jaxpr.eqns[0]
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere products of the inputs always leave the loop")
-def test_which_products_of_the_inputs_leave_the_loop_on_a_cpu():
-    assert hoisting.pays(product(1, 2048, 512), 128)  # bound by reading the weight
-    assert hoisting.pays(product(32, 512, 128), 128)  # on one core in the loop
-    assert not hoisting.pays(product(32, 1024, 256), 128)  # on both in the loop
-    assert not hoisting.pays(product(128, 256, 64), 1000)  # too large to store
+def test_which_products_of_the_inputs_leave_the_loop():
+    cpu, mesh, gpu = targets.Target("cpu", 1), targets.Target("cpu", 8), targets.Target("cuda", 1)
+    assert targets.pays(product(1, 2048, 512), cpu)  # bound by reading the weight
+    assert targets.pays(product(32, 512, 128), cpu)  # on one core in the loop
+    assert not targets.pays(product(32, 1024, 256), cpu)  # on both in the loop
+    assert not targets.pays(product(32, 512, 128), mesh)  # each device has one core
+    assert targets.pays(product(32, 1024, 256), gpu)
 
 
 def test_a_body_without_products_is_left_to_lax():
@@ -225,7 +231,7 @@ def test_a_body_without_products_is_left_to_lax():
         0.5 * jnp.ones(3), XS[..., 0, :]
     )
     assert [e.primitive.name for e in jaxpr.jaxpr.eqns if e.primitive.name != "mul"][-1] == "scan"
-    assert "custom_jvp_call" not in [e.primitive.name for e in jaxpr.jaxpr.eqns]
+    assert "rnnjax_scan" not in [e.primitive.name for e in equations(jaxpr)]
 
 
 def test_a_body_with_effects_is_left_to_lax():
@@ -234,7 +240,7 @@ def test_a_body_with_effects_is_left_to_lax():
         return jnp.tanh(c @ PARAMS[1][:, :H] + x @ PARAMS[0][:, :H]), None
 
     jaxpr = jax.make_jaxpr(lambda c, xs: rnnjax.scan(f, c, xs))(INIT[0], XS)
-    assert "custom_jvp_call" not in [e.primitive.name for e in jaxpr.jaxpr.eqns]
+    assert "rnnjax_scan" not in [e.primitive.name for e in equations(jaxpr)]
 
 
 def test_disable_jit_runs_python_step_by_step():
@@ -255,7 +261,7 @@ def test_disable_jit_runs_python_step_by_step():
 
 def kept_by(function, n_free, *args):
     """Names of the primitives that make what is kept to compute the outputs of a function; `in` for an input."""
-    jaxpr, _ = jaxprs.trace(function, *args)
+    jaxpr, _ = jaxprs.trace(lambda *args: jax.tree.leaves(function(*args)), [jax.typeof(arg) for arg in args])
     kept = residuals.cheapest_to_keep(jaxpr, set(jaxpr.invars[:n_free]), (), jaxprs.variables(jaxpr.outvars))
     made_by = {var: eqn.primitive.name for eqn in jaxpr.eqns for var in eqn.outvars}
     return sorted(made_by.get(var, "in") for var in kept)
@@ -309,7 +315,7 @@ def test_a_step_keeps_the_gates_and_the_carry(cell, floats):
         return weighted_sum(rnnjax.scan(step, cell.initial_carry((B,)), xs)[0])  # only the carry, no ys
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(params, XS)
-    forward, _ = (e for e in equations(jaxpr) if e.primitive.name == "scan")
+    forward, _ = (e for e in equations(jaxpr) if e.primitive.name == "rnnjax_scan")
     kept = [var.aval for var in forward.outvars[len(carried(forward)) :]]
     ys = 1 if any(True for _ in kept) else 0  # lax.scan keeps the unused y until it is compiled
     assert sum(aval.size for aval in kept) <= (floats + ys) * T * B * H

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    LOOPS,
     assert_close,
     echo,
     equations,
@@ -447,7 +448,7 @@ def test_dropout_between_layers_is_drawn_outside_the_loops():
         return rnnjax.unroll_layers(CELLS, LAYERS, XS, key=key, dropout=0.5)[1]
 
     jaxpr = jax.make_jaxpr(run)(jax.random.key(0))
-    scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
+    scans = [e for e in equations(jaxpr) if e.primitive.name in LOOPS]
     assert len(scans) >= len(CELLS) and random_draws(jaxpr) >= len(CELLS) - 1
     assert sum(random_draws(scan.params["jaxpr"]) for scan in scans) == 0
 

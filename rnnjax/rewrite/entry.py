@@ -23,8 +23,6 @@ def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any
         trees.append(tree)
         return leaves
 
-    if any(not hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
-        return jax.lax.scan(f, init, xs, length=length, reverse=reverse, unroll=unroll)  # which refuses it
     closed = jax.make_jaxpr(plain)(init, xs)
     jaxpr = jaxprs.with_consts_as_inputs(closed)
 

@@ -53,6 +53,11 @@ def is_var(atom: Atom) -> bool:
     return not isinstance(atom, core.Literal)
 
 
+def avals(atoms: Iterable[Atom]) -> list[Any]:
+    """What is known of each atom beside its value."""
+    return [atom.aval for atom in atoms]
+
+
 def variables(atoms: Iterable[Atom]) -> list[Var]:
     """The vars among atoms, each once, in order."""
     return list(dict.fromkeys(atom for atom in atoms if is_var(atom)))

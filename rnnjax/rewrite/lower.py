@@ -4,13 +4,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from jax import lax
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, mlir
 
 from rnnjax.rewrite import at_once, fallback, jaxprs
-from rnnjax.rewrite.loops import read_loop
+from rnnjax.rewrite.jaxprs import Jaxpr
+from rnnjax.rewrite.loops import Loop, read_loop
 from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
 from rnnjax.rewrite.targets import Target
@@ -90,6 +90,24 @@ def _add_up(plan: Plan, total: Sum, value: Any, env: dict, flat: bool) -> Any:
     return value
 
 
+def rewritten(loop: Loop, args: Sequence[Any], target: Target) -> list[Any] | None:
+    """The outputs of a loop as it is lowered for a target, None if it is lowered as it is."""
+    plan = make_plan(loop, target)
+    return run(plan, args, target.flat) if plan.changes() else None
+
+
+def as_lowered(jaxpr: Jaxpr, values: Sequence[Any], target: Target) -> list[Any]:
+    """The outputs of a jaxpr, its loops as they are lowered for a target."""
+
+    def hook(eqn, operands):
+        if eqn.primitive is not loop_p:
+            return None
+        outs = rewritten(read_loop(eqn.params), operands, target)
+        return scan_p.bind(*operands, **eqn.params) if outs is None else outs
+
+    return jaxprs.evaluate(jaxprs.inline(jaxpr, jaxprs.CALLS), values, hook)
+
+
 # ---- the lowering rule ---------------------------------------------------------------------------------------
 
 
@@ -107,26 +125,20 @@ def _devices(ctx: Any) -> int:
 
 
 def _lower(platform: str, ctx: Any, *args: Any, **params: Any) -> Any:
-    def plain(*values):
-        return scan_p.bind(*values, **params)
-
     target = Target(platform, _devices(ctx))
-    jaxpr = fallback.attempt("lowering", lambda: _rewritten(ctx, params, target))
-    if jaxpr is None:
-        return mlir.lower_fun(plain)(ctx, *args)
-    consts, jaxpr = jaxpr
-    return mlir.lower_fun(lambda *values: jax.core.eval_jaxpr(jaxpr, (), *consts, *values))(ctx, *args)
 
+    def trace():
+        plan = make_plan(read_loop(params), target)
+        if not plan.changes():
+            return None
+        jaxpr, consts = jaxprs.trace(lambda *values: run(plan, values, target.flat), ctx.avals_in)
+        got, expected = ([(a.shape, a.dtype) for a in avals] for avals in (jaxprs.avals(jaxpr.outvars), ctx.avals_out))
+        if got != expected:
+            raise AssertionError(f"the rewritten loop returns {got}, expected {expected}")
+        return lambda *values: jaxprs.evaluate(jaxpr, [*consts, *values])
 
-def _rewritten(ctx: Any, params: dict[str, Any], target: Target) -> tuple[list[Any], Any] | None:
-    plan = make_plan(read_loop(params), target)
-    if not plan.changes():
-        return None
-    jaxpr, consts = jaxprs.trace(lambda *values: run(plan, values, target.flat), ctx.avals_in)
-    got, expected = ([(a.shape, a.dtype) for a in avals] for avals in ((v.aval for v in jaxpr.outvars), ctx.avals_out))
-    if got != expected:
-        raise AssertionError(f"rewritten loop returns {got}, expected {expected}")
-    return consts, jaxpr
+    function = fallback.attempt("lowering", trace)
+    return _lower_plain(ctx, *args, **params) if function is None else mlir.lower_fun(function)(ctx, *args)
 
 
 def _lower_plain(ctx: Any, *args: Any, **params: Any) -> Any:
