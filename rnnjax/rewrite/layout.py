@@ -8,6 +8,7 @@ last axis of its weight, as going back through a layer does, turns the weight ov
 
 from typing import Any
 
+import jax.numpy as jnp
 from jax.extend import core
 
 from rnnjax.rewrite import at_once, jaxprs, kinds
@@ -72,8 +73,8 @@ class _Mover:
             out = eqn.outvars[0]
             only_sliced = all(r is not None and r.primitive.name in SLICES for r in readers.get(out, ()))
             passes = eqn.primitive.name in kinds.SUMS or (eqn.primitive.name in kinds.ELEMENTWISE and only_sliced)
-            passes = passes and all(atom.aval.shape in ((), out.aval.shape) for atom in eqn.invars)
-            if out in self.products or (passes and any(var in self.holding for var in jaxprs.variables(eqn.invars))):
+            held = [var for var in jaxprs.variables(eqn.invars) if var in self.holding]
+            if out in self.products or (passes and held and all(var.aval.shape == out.aval.shape for var in held)):
                 self.holding.add(out)
 
     def renamed(self, atom: Atom) -> Atom:
@@ -87,6 +88,14 @@ class _Mover:
         dtype = atom.aval.dtype
         outs = [self.new(var.aval.update(dtype=dtype)) for var in cut.outvars]
         return self.emit(cut, [self.renamed(atom)], outs)
+
+    def wide(self, atom: Atom, shape: tuple[int, ...]) -> Atom:
+        """An atom in the shape of what it is added to: one row for all, say."""
+        if atom.aval.shape == shape:
+            return atom
+        traced, _ = jaxprs.trace(lambda value: [jnp.broadcast_to(value, shape)], [atom.aval])
+        (eqn,) = jaxprs.inline(traced, jaxprs.CALLS).eqns
+        return self.emit(eqn, [self.renamed(atom)], [self.new(eqn.outvars[0].aval)])[0]
 
     def slices(self, atom: Atom, cut: Eqn) -> list[Atom]:
         """What the slicing equation `cut` makes of an atom."""
@@ -102,10 +111,11 @@ class _Mover:
         if atom in self.products:
             return self._products(eqn, cut) or self.cut_here(atom, cut)
         self.moved += 1
-        scalar = [operand.aval.shape == () for operand in eqn.invars]
         cuts = [
-            [self.renamed(operand)] * len(cut.outvars) if is_scalar else self.slices(operand, cut)
-            for operand, is_scalar in zip(eqn.invars, scalar, strict=True)
+            [self.renamed(operand)] * len(cut.outvars)
+            if operand.aval.shape == ()
+            else self.slices(self.wide(operand, atom.aval.shape), cut)
+            for operand in eqn.invars
         ]
         return [
             self.emit(eqn, list(operands), [self.new(eqn.outvars[0].aval.update(shape=var.aval.shape))])[0]

@@ -9,7 +9,7 @@ MIB = 2**20
 
 # What is computed for all steps at once takes at most so many bytes more than the loop itself, on any platform.
 BUDGET = 24 * MIB
-SHORTEST_BLOCK = 8  # steps, fewer only if there are no more
+SHORTEST_BLOCK = 4  # steps, fewer only if there are no more
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
 # all steps at once; unless the outcome for all steps is so large that fresh memory for it costs more than that.
@@ -75,4 +75,4 @@ def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: A
 def _divisor_near(length: int, wanted: int) -> int:
     """The divisor of length nearest to wanted, within a factor of two; 0 if there is none."""
     near = sorted(range(wanted // 2 + 1, 2 * wanted + 1), key=lambda steps: abs(math.log(steps / wanted)))
-    return next((steps for steps in near if length % steps == 0 and steps < length), 0)
+    return next((steps for steps in near if length % steps == 0 and SHORTEST_BLOCK <= steps < length), 0)
