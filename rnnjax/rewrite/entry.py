@@ -1,5 +1,6 @@
 """The way in: a call of `scan` is traced once, by `lax.scan`, and bound as a loop that is rewritten if that is worth while."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def _with_invariants_outside(loop: Loop, once: list[Eqn], operands: Sequence[Any
         return outs[: loop.n_carry], outs[loop.n_carry :]
 
     def function(values, carry, xs):
-        carry, ys = plain_scan(step, dict(zip(fixed, values, strict=True)), carry, xs, loop)
+        of_step = functools.partial(step, dict(zip(fixed, values, strict=True)))
+        carry, ys = plain_scan(of_step, carry, xs, loop)
         return [*carry, *ys]
 
     return as_loops(function, list(fixed.values()), list(carry), list(xs))

@@ -180,6 +180,14 @@ def size(atom: Atom) -> Any:
     return total
 
 
+def assumed_size(atom: Atom) -> int:
+    """Bytes of a value to choose by, where any symbolic dimension stands for 64."""
+    total = getattr(atom.aval.dtype, "itemsize", 8)
+    for dimension in atom.aval.shape:
+        total *= dimension if isinstance(dimension, int) else 64
+    return total
+
+
 def is_float(atom: Atom) -> bool:
     """Whether a value can have a tangent."""
     return jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.inexact)

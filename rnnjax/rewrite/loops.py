@@ -68,11 +68,14 @@ def is_scan(eqn: Eqn) -> bool:
     return eqn.primitive is scan_p
 
 
-def plain_scan(body: Callable, consts: Sequence[Any], carry: Any, xs: Any, loop: Loop) -> tuple[Any, Any]:
-    """`lax.scan` of `body(consts, carry, x) -> (carry, y)`, with length, direction and unroll of a loop."""
-    return lax.scan(
-        lambda carry, x: body(consts, carry, x), carry, xs, length=loop.length, reverse=loop.reverse, unroll=loop.unroll
-    )
+def plain_scan(step: Callable, carry: Any, xs: Any, loop: Loop, length: Any = None) -> tuple[Any, Any]:
+    """`lax.scan(step, carry, xs)`, with direction, unroll and, if no other is given, length of a loop."""
+    options: dict[str, Any] = {"reverse": loop.reverse, "unroll": loop.unroll}
+    length = loop.length if length is None else length
+    if isinstance(length, int):
+        return lax.scan(step, carry, xs, length=length, **options)
+    # lax.scan reads a symbolic length from xs alone.
+    return lax.scan(lambda carry, x: step(carry, x[0]), carry, (xs, lax.broadcast(0, (length,))), **options)
 
 
 def bind_loops(jaxpr: Jaxpr, values: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from jax.interpreters import ad, mlir
 
 from rnnjax.rewrite import at_once, fallback, jaxprs
 from rnnjax.rewrite.jaxprs import Jaxpr
-from rnnjax.rewrite.loops import Loop, read_loop
+from rnnjax.rewrite.loops import Loop, plain_scan, read_loop
 from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
 from rnnjax.rewrite.targets import Target
@@ -50,7 +50,7 @@ def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Se
     after, stacks = list(carry), []
     if plan.looped or plan.stacked:
         xs, start = [env[var] for var in plan.scanned], [carry[i] for i in plan.looped]
-        ended, stacks = lax.scan(step, start, xs, length=plan.block, reverse=loop.reverse, unroll=loop.unroll)
+        ended, stacks = plain_scan(step, start, xs, loop, plan.block)
         for i, value in zip(plan.looped, ended, strict=True):
             after[i] = value
     env |= dict(zip(plan.stacked, stacks, strict=True))

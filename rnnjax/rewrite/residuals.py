@@ -48,7 +48,7 @@ def cheapest_to_keep(jaxpr: Jaxpr, free: set[Var], kept: Iterable[Var], wanted: 
         if var in seen:
             continue
         seen.add(var)
-        edge((var, "in"), (var, "out"), jaxprs.size(var) or 1)
+        edge((var, "in"), (var, "out"), jaxprs.assumed_size(var) or 1)
         eqn = made_by.get(var)
         if eqn is None or eqn.primitive.name not in CHEAP:
             edge("source", (var, "in"), _UNBOUNDED)

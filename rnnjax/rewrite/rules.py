@@ -65,7 +65,7 @@ def _transpose(cotangents, *args, **params):
     of_carry, of_ys = cotangents[: loop.n_carry], cotangents[loop.n_carry :]
     live_ys = [type(cotangent) is not ad.Zero for cotangent in of_ys]
 
-    def body(known_consts, sums_and_carry, now):
+    def step(known_consts, sums_and_carry, now):
         (sums, d_carry), (d_ys, known_xs) = sums_and_carry, now
         d_outs = [*d_carry, *_filled(live_ys, d_ys, [_zero(atom) for atom in loop.ys])]
         consts = _filled(in_consts, map(_undefined, _chosen(in_consts, loop.consts)), known_consts)
@@ -79,7 +79,8 @@ def _transpose(cotangents, *args, **params):
     def function(known_consts, d_carry, d_ys, known_xs):
         zeros = [ad.instantiate_zeros(_zero(var)) for var in _chosen(in_consts, loop.consts)]
         back = loop._replace(reverse=not loop.reverse)
-        (sums, d_carry), d_xs = plain_scan(body, known_consts, (zeros, d_carry), (d_ys, known_xs), back)
+        of_step = functools.partial(step, known_consts)
+        (sums, d_carry), d_xs = plain_scan(of_step, (zeros, d_carry), (d_ys, known_xs), back)
         return [*sums, *d_carry, *d_xs]
 
     consts, _, xs = (args[part] for part in loop.parts)

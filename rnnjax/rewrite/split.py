@@ -11,7 +11,7 @@ import jax
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import partial_eval as pe
 
-from rnnjax.rewrite import jaxprs, residuals
+from rnnjax.rewrite import fallback, jaxprs, residuals
 from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var
 from rnnjax.rewrite.loops import Loop, bind_loops, is_scan, loop_p, plain_scan, read_loop
 from rnnjax.rewrite.kinds import PRODUCTS
@@ -47,7 +47,7 @@ def partial_eval(trace: Any, *tracers: Any, **params: Any) -> list[Any]:
 def split_loop(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]) -> Split:
     """A loop, split where values become unknown."""
     parts = _as_scan(avals, known, params)
-    return _keep_less(parts) or parts
+    return fallback.attempt("residuals", lambda: _keep_less(parts)) or parts
 
 
 def _as_scan(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]) -> Split:
@@ -145,7 +145,7 @@ class _Pair:
     def is_less(self) -> bool:
         """Whether anything is gained."""
         before = [var for var in jaxprs.variables(self.read_as.values()) if var not in self.outputs]
-        return sum(map(jaxprs.size, self.kept)) < sum(map(jaxprs.size, before))
+        return sum(map(jaxprs.assumed_size, self.kept)) < sum(map(jaxprs.assumed_size, before))
 
     def known(self, *values: Any) -> list[Any]:
         """The known part: known outputs, the residuals that are not of the forward loop, and `point`."""
@@ -159,12 +159,12 @@ class _Pair:
             consts, carry, xs = (operands[part] for part in first.parts)
             outs = [y for y, is_used in zip(first.ys, self.used, strict=True) if is_used]
 
-            def body(consts, carry, x):
+            def step(carry, x):
                 inner = dict(zip(first.jaxpr.invars, [*consts, *carry, *x], strict=True))
                 jaxprs.run(first.jaxpr, jaxprs.needed(first.jaxpr.eqns, [*first.carry_out, *outs, *self.kept]), inner)
                 return [jaxprs.read(inner, a) for a in first.carry_out], [jaxprs.read(inner, a) for a in [*outs, *self.kept]]
 
-            last, stacks = plain_scan(body, consts, carry, xs, first)
+            last, stacks = plain_scan(step, carry, xs, first)
             point.update((a, s) for a, s in zip([*outs, *self.kept], stacks, strict=True) if jaxprs.is_var(a))  # an output that is a const or an x is read as such
             point.update(zip([*first.consts, *first.xs], [*consts, *xs], strict=True))
             given = iter(stacks)
@@ -193,7 +193,7 @@ class _Pair:
             own = [var for var in second.xs if var not in self.read_as]
             own_xs = [x for x, var in zip(xs, second.xs, strict=True) if var not in self.read_as]
 
-            def body(consts, carry, now):
+            def step(carry, now):
                 x, moving_now = now
                 at = {**fixed, **dict(zip(moving, moving_now, strict=True))}
                 jaxprs.run(first.jaxpr, self.again, at)
@@ -203,7 +203,7 @@ class _Pair:
                 outs = [jaxprs.read(inner, atom) for atom in second.jaxpr.outvars]
                 return outs[: second.n_carry], outs[second.n_carry :]
 
-            last, ys = plain_scan(body, consts, carry, (own_xs, [point[var] for var in moving]), second)
+            last, ys = plain_scan(step, carry, (own_xs, [point[var] for var in moving]), second)
             return [*last, *ys]
 
         jaxprs.run(parts.unknown, parts.unknown.eqns, env, hook)
