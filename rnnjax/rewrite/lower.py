@@ -8,12 +8,12 @@ from jax import lax
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, mlir
 
-from rnnjax.rewrite import at_once, fallback, jaxprs
+from rnnjax.rewrite import at_once, fallback, jaxprs, packing
 from rnnjax.rewrite.jaxprs import Jaxpr
 from rnnjax.rewrite.loops import Loop, plain_scan, read_loop
 from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
-from rnnjax.rewrite.targets import Target
+from rnnjax.rewrite.targets import GPUS, Target
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -26,39 +26,53 @@ def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
     jaxprs.run(loop.jaxpr, plan.before, fixed)
     block = functools.partial(_run_block, plan, fixed, flat)
     if plan.block is loop.length or plan.block == loop.length:
-        carry, ys = block(carry, xs)
+        carry, (ys, rows) = block(carry, xs)
     else:
         n_blocks = loop.length // plan.block
         split = [x.reshape(n_blocks, plan.block, *x.shape[1:]) for x in xs]
-        carry, ys = lax.scan(block, carry, split, length=n_blocks, reverse=loop.reverse)
-        ys = [y.reshape(loop.length, *y.shape[2:]) for y in ys]
-    return [*carry, *ys]
+        carry, (ys, rows) = lax.scan(block, carry, split, length=n_blocks, reverse=loop.reverse)
+        ys, rows = ([y.reshape(loop.length, *y.shape[2:]) for y in stacks] for stacks in (ys, rows))
+    of_rows = _unpacked(plan, rows)
+    given = iter(ys)
+    return [*carry, *(of_rows[y] if jaxprs.is_var(y) and y in of_rows else next(given) for y in loop.ys)]
 
 
-def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Sequence[Any]) -> tuple[list, list]:
-    """A block of steps: `(carry, xs) -> (carry, ys)`."""
+def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Sequence[Any]) -> tuple[list, tuple]:
+    """A block of steps: `(carry, xs) -> (carry, (ys but for those in rows, rows))`."""
     loop, jaxpr = plan.loop, plan.loop.jaxpr
     env, varying = {**fixed, **dict(zip(loop.xs, xs, strict=True))}, set(loop.xs)
     at_once.evaluate(jaxpr, plan.early, env, varying, flat)
+    packed = {var for group in plan.packs for var in group}
+    alone = [var for var in plan.stacked if var not in packed]
 
     def step(carry, x):
         inner = {**fixed, **dict(zip(plan.scanned, x, strict=True))}
         inner |= {loop.carry[i]: value for i, value in zip(plan.looped, carry, strict=True)}
         jaxprs.run(jaxpr, plan.body, inner)
-        return [_next(plan, i, inner) for i in plan.looped], [inner[var] for var in plan.stacked]
+        rows = [packing.pack([inner[var] for var in group]) for group in plan.packs]
+        return [_next(plan, i, inner) for i in plan.looped], ([inner[var] for var in alone], rows)
 
-    after, stacks = list(carry), []
+    after, stacks, rows = list(carry), [], []
     if plan.looped or plan.stacked:
-        xs, start = [env[var] for var in plan.scanned], [carry[i] for i in plan.looped]
-        ended, stacks = plain_scan(step, start, xs, loop, plan.block)
+        scanned, start = [env[var] for var in plan.scanned], [carry[i] for i in plan.looped]
+        ended, (stacks, rows) = plain_scan(step, start, scanned, loop, plan.block)
         for i, value in zip(plan.looped, ended, strict=True):
             after[i] = value
-    env |= dict(zip(plan.stacked, stacks, strict=True))
+    env |= dict(zip(alone, stacks, strict=True)) | _unpacked(plan, rows)
     varying.update(plan.stacked)
-    at_once.evaluate(jaxpr, plan.late, env, varying, flat)
+    at_once.evaluate(jaxpr, [*plan.views, *plan.late], env, varying, flat)
     for i, total in plan.sums.items():
         after[i] = _add_up(plan, total, after[i], env, flat)
-    return after, [_stack_of(atom, env, varying, plan.block) for atom in loop.ys]
+    ys = [_stack_of(y, env, varying, plan.block) for y in loop.ys if not jaxprs.is_var(y) or y not in packed]
+    return after, (ys, rows)
+
+
+def _unpacked(plan: Plan, rows: Sequence[Any]) -> dict[Any, Any]:
+    """The stacks of what shares an array."""
+    stacks: dict[Any, Any] = {}
+    for group, stack in zip(plan.packs, rows, strict=True):
+        stacks |= dict(zip(group, packing.unpack(stack, group), strict=True))
+    return stacks
 
 
 def _next(plan: Plan, i: int, env: dict) -> Any:
@@ -128,17 +142,23 @@ def _lower(platform: str, ctx: Any, *args: Any, **params: Any) -> Any:
     target = Target(platform, _devices(ctx))
 
     def trace():
-        plan = make_plan(read_loop(params), target)
+        loop, operands, avals = read_loop(params), list(args), list(ctx.avals_in)
+        if platform in GPUS:
+            loop, operands, avals = packing.read_packed(loop, operands, avals)
+        plan = make_plan(loop, target)
         if not plan.changes():
             return None
-        jaxpr, consts = jaxprs.trace(lambda *values: run(plan, values, target.flat), ctx.avals_in)
+        jaxpr, consts = jaxprs.trace(lambda *values: run(plan, values, target.flat), avals)
         got, expected = ([(a.shape, a.dtype) for a in avals] for avals in (jaxprs.avals(jaxpr.outvars), ctx.avals_out))
         if got != expected:
             raise AssertionError(f"the rewritten loop returns {got}, expected {expected}")
-        return lambda *values: jaxprs.evaluate(jaxpr, [*consts, *values])
+        return mlir.lower_fun(lambda *values: jaxprs.evaluate(jaxpr, [*consts, *values])), operands, avals
 
-    function = fallback.attempt("lowering", trace)
-    return _lower_plain(ctx, *args, **params) if function is None else mlir.lower_fun(function)(ctx, *args)
+    found = fallback.attempt("lowering", trace)
+    if found is None:
+        return _lower_plain(ctx, *args, **params)
+    rule, operands, avals = found
+    return rule(ctx.replace(avals_in=avals), *operands)
 
 
 def _lower_plain(ctx: Any, *args: Any, **params: Any) -> Any:

@@ -10,7 +10,7 @@ All of them come from the short lists of kinds.py and within a budget of bytes; 
 import itertools
 from typing import Any, NamedTuple
 
-from rnnjax.rewrite import at_once, jaxprs, kinds, layout, targets
+from rnnjax.rewrite import at_once, jaxprs, kinds, layout, packing, targets
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 from rnnjax.rewrite.loops import Loop
@@ -73,6 +73,8 @@ class Plan(NamedTuple):
     looped: list[int]  # carries that the loop still has
     scanned: list[Var]  # what the loop reads of each step: xs, and what is made early
     stacked: list[Var]  # what it puts out at each step: ys, and what follows it reads
+    views: list[Eqn]  # views of xs that what follows the loop reads
+    packs: list[list[Var]]  # of what is stacked, what shares an array
     block: Any  # steps
 
     def changes(self) -> bool:
@@ -81,7 +83,7 @@ class Plan(NamedTuple):
 
     def extra_bytes(self) -> Any:
         """Bytes of a step that the plan takes, and the loop alone would not."""
-        made = [*jaxprs.makers([*self.early, *self.late]), *self.stacked]
+        made = [*jaxprs.makers([*self.early, *self.late, *self.views]), *self.stacked]
         return jaxprs.bytes_of(var for var in made if var not in self.loop.ys)
 
     def loop_bytes(self) -> Any:
@@ -104,7 +106,8 @@ def make_plan(loop: Loop, target: Target) -> Plan:
         if not plan.changes():
             return plan
         if not isinstance(block, int) or block:
-            return plan._replace(block=block)
+            packs = packing.groups(plan.stacked) if target.platform in targets.GPUS else []
+            return plan._replace(block=block, packs=packs)
         choice = _without_dearest(choice)
 
 
@@ -130,9 +133,10 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
     before = _before(loop, level, jaxprs.reads(outside))
     made_before, made_outside = jaxprs.makers(before), jaxprs.makers([*early, *choice.late])
 
-    not_from_loop = {*loop.consts, *loop.xs, *made_before, *made_outside}
     read_after = [atom for eqn in choice.late for atom in eqn.invars]
     read_after += [var for addend in addends for var in addend.operands]
+    views = _views_of_xs(loop, read_after)
+    not_from_loop = {*loop.consts, *loop.xs, *made_before, *made_outside, *jaxprs.makers(views)}
     stacked = [var for var in jaxprs.variables([*loop.ys, *read_after]) if var not in not_from_loop]
 
     sums = {total.carry: total for total in choice.sums}
@@ -142,7 +146,7 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
     body = jaxprs.needed([eqn for eqn in loop.jaxpr.eqns if id(eqn) not in ids], [*carry_out, *stacked])
     read = jaxprs.reads(body, [*carry_out, *stacked])
     scanned = [var for var in [*loop.xs, *jaxprs.makers(early)] if var in read]
-    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, loop.length)
+    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, views, [], loop.length)
 
 
 def _without_dearest(choice: Choice) -> Choice:
@@ -167,6 +171,17 @@ def _without_dearest(choice: Choice) -> Choice:
 
 
 # ---- before the loop -----------------------------------------------------------------------------------------
+
+
+def _views_of_xs(loop: Loop, wanted: list[Atom]) -> list[Eqn]:
+    """The equations of what is only another view of an x: not worth being stacked up."""
+    made = set(loop.xs)
+    views = []
+    for eqn in loop.jaxpr.eqns:
+        if eqn.primitive.name in kinds.VIEWS and len(eqn.invars) == 1 and eqn.invars[0] in made:
+            made.update(eqn.outvars)
+            views.append(eqn)
+    return jaxprs.needed(views, (atom for atom in wanted if jaxprs.is_var(atom) and atom in made))
 
 
 def _before(loop: Loop, level: dict[Var, int], read_outside: set[Var]) -> list[Eqn]:

@@ -9,6 +9,7 @@ MIB = 2**20
 
 # What is computed for all steps at once takes at most so many bytes more than the loop itself, on any platform.
 BUDGET = 24 * MIB
+TPU_BUDGET = 8 * MIB  # larger products take XLA's TPU compiler several times as long
 SHORTEST_BLOCK = 4  # steps, fewer only if there are no more
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
@@ -21,6 +22,9 @@ CPU_SMALL_PRODUCT = 4_000_000  # multiply-adds a step
 CPU_ANEW = 32 * MIB  # bytes of a buffer, above which it is allocated afresh at every call
 CPU_SPARE = 2 * MIB  # bytes left for what the rest of a program keeps beside the loop
 CPU_BLOCK = 6 * MIB  # bytes of a block
+
+
+GPUS = ("cuda", "rocm")
 
 
 class Target(NamedTuple):
@@ -66,9 +70,10 @@ def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: A
             near = _divisor_near(length, max(1, CPU_BLOCK // (extra + stacked)))
             if near:
                 return near
-    if length * extra <= BUDGET:
+    budget = TPU_BUDGET if target.platform == "tpu" else BUDGET
+    if length * extra <= budget:
         return length
-    divisors = [steps for steps in range(1, BUDGET // extra + 1) if length % steps == 0]
+    divisors = [steps for steps in range(1, budget // extra + 1) if length % steps == 0]
     return divisors[-1] if divisors and divisors[-1] >= SHORTEST_BLOCK else 0
 
 
