@@ -147,14 +147,14 @@ def test_how_many_steps_a_block_has():
         return targets.block_size(target, length, extra, loop, weights)
 
     assert size(cpu, 100, mib // 100, mib // 10) == 100  # small
-    assert size(cpu, 512, mib // 28, mib // 28) in (64, 128) and size(gpu, 512, mib // 28, mib // 28) == 512
-    assert size(cpu, 509, mib // 28, mib // 28) == 509  # a prime: no blocks of one size
+    assert size(cpu, 512, mib // 33, mib // 30) in (64, 128) and size(gpu, 512, mib // 33, mib // 30) == 512
+    assert size(cpu, 509, mib // 33, mib // 30) == 509  # a prime: no blocks of one size
     assert size(cpu, 1000, mib // 100, mib // 10) == 1000  # what has to be kept is too large already
-    assert size(cpu, 512, mib // 28, mib // 28, weights=16 * mib) == 512  # the weights leave no room
+    assert size(cpu, 512, mib // 33, mib // 30, weights=16 * mib) == 512  # the weights leave no room
     for target in (cpu, gpu):
-        assert size(target, 1000, mib, mib) == 20  # the largest divisor within 24 MiB
+        assert size(target, 1000, mib, mib) == 10  # the largest divisor within 16 MiB
         assert size(target, 1009, mib, mib) == 0 and size(target, 1000, 10 * mib, mib) == 0  # not at once
-        assert size(target, 4, 10 * mib, mib) == 0 and size(target, 4, 6 * mib, 0) == 4
+        assert size(target, 4, 10 * mib, mib) == 0 and size(target, 4, 4 * mib, 0) == 4
 
 
 def test_sizes_that_are_symbols():

@@ -8,7 +8,7 @@ from rnnjax.rewrite.jaxprs import Eqn, at_most
 MIB = 2**20
 
 # What is computed for all steps at once takes at most so many bytes more than the loop itself, on any platform.
-BUDGET = 24 * MIB
+BUDGET = 16 * MIB
 TPU_BUDGET = 8 * MIB  # larger products take XLA's TPU compiler several times as long
 SHORTEST_BLOCK = 4  # steps, fewer only if there are no more
 
