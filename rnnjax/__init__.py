@@ -72,6 +72,7 @@ from rnnjax.combinators import (
     residual,
     stack,
 )
+from rnnjax.explain import explain
 from rnnjax.exposure import (
     ExposureBias,
     ScheduledResult,
@@ -207,6 +208,7 @@ __all__ = [
     "dropout",
     "encoder",
     "ensemble",
+    "explain",
     "exponential_decay",
     "exposure_bias",
     "fit",

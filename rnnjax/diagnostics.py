@@ -313,7 +313,8 @@ def activations(cell: Cell, params: Params, xs: Any, carry: Carry | None = None)
     def apply(params: Params, carry: Carry, x: Any) -> tuple[Carry, dict[str, Array]]:
         flat, structure = jax.tree.flatten((params, carry, x))
         jaxpr, consts = jaxprs.trace(
-            lambda *leaves: jax.tree.leaves(cell.apply(*jax.tree.unflatten(structure, leaves))), map(jax.typeof, flat)
+            lambda *leaves: jax.tree.leaves(cell.apply(*jax.tree.unflatten(structure, leaves))),
+            list(map(jax.typeof, flat)),
         )
         jaxpr = jaxprs.inline(jaxpr, jaxprs.CALLS)
         found: dict[str, Array] = {}

@@ -18,30 +18,34 @@ def scan(
     unroll: int | bool = 1,
     _split_transpose: bool = False,
 ) -> tuple[Any, Any]:
-    """`jax.lax.scan` with faster gradients: carry_t, y_t = f(carry_{t-1}, x_t) for t = 0 ... T - 1, all y stacked.
+    """Loops like `jax.lax.scan`, with faster gradients: carry_t, y_t = f(carry_{t-1}, x_t) for t = 0 ... T - 1.
 
-    The signature and the meaning of `jax.lax.scan`, for any body, also one of other libraries, and under every
-    transformation. The body is traced and rewritten before it is looped over:
+    The signature and the meaning of `jax.lax.scan`, for any body, also one of other libraries, under every
+    transformation, on every mesh, exported, eager or compiled. When the program is lowered, for a platform and a
+    number of devices, the loop is rewritten:
 
     - what depends on nothing but closed-over values (transposes, slices, joins of parameters) is computed once;
-    - products of the inputs and look-ups are computed for all steps at once, where that pays on the device;
-    - each product of the carry with a closed-over weight gets its gradient from one product over all steps after the
-      backward loop, instead of a sum of matrices that is read and written at every step;
-    - of the values of a step, only the smallest set is kept from which the backward pass can go on with elementwise
-      work; transposed weights are laid out once;
-    - on CPUs, a loop whose gradient needs a buffer that the system would hand out anew at every call goes through
-      blocks of steps.
+    - products of the inputs with a closed-over weight are computed for all steps at once, where that pays;
+    - each accumulator of a product, as the gradient of a weight is, gets one product over all steps after the loop,
+      instead of a matrix that is read and written at every step; so do products that nothing in the loop reads;
+    - of the values of a step, a differentiated loop keeps the smallest set from which the backward pass can go on with
+      elementwise work;
+    - what is computed for all steps at once goes through blocks of steps if it would take more than a few MiB.
 
-    All else is differentiated as JAX would. Values agree with those of `jax.lax.scan` to rounding. A body with
-    effects (prints, callbacks), one without such products, and a call that `jax.lax.scan` refuses, are handed to it.
+    All else stays in the loop and is computed once, as JAX would. Values agree with those of `jax.lax.scan` to
+    rounding. A body with effects (prints, ordered callbacks), one without such products, and a call that `jax.lax.scan`
+    refuses, are handed to it. `rnnjax.explain` says what happens to a body.
+
+    An eager call is compiled once for a function and its shapes.
 
     Args:
       f: `(carry, x) -> (carry, y)`; carries keep their structure, shapes and dtypes.
       init: the first carry, a pytree of arrays.
       xs: pytree of arrays `[T, ...]`, or None with `length`.
-      length: T, where there are no xs.
+      length: T, an integer; not needed where there are xs.
       reverse: from t = T - 1 down to 0; ys keep the order of xs.
       unroll: how many steps one iteration of the compiled loop holds.
+      _split_transpose: as in `jax.lax.scan`, which such a call is handed to.
 
     Returns:
       `(carry, ys)`: the last carry, and every y stacked `[T, ...]`.

@@ -407,7 +407,7 @@ def unroll_layers(
 def _loop_over(
     cell: Cell, params: Params, run: _Run, reverse: bool, wrap: Callable, options: tuple[Any, ...]
 ) -> tuple[Carry, Any]:
-    """The loop of a checked call: `wrap` of the scan over its steps; eager calls compile it once for a cell and options."""
+    """The loop of a checked call, `wrap` of the scan over its steps; compiled once for a cell and options if eager."""
 
     def loop(apply, params, carry, initial, steps):
         per_step = options[:2] == ("unroll", "step")

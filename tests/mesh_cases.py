@@ -78,7 +78,9 @@ def test_a_split_batch_changes_nothing_and_costs_what_it_does_under_lax(name, ki
     for transform in (lambda f: f, lambda f: jax.value_and_grad(f, (0, 1, 2))):
         expected = jax.jit(transform(loss_of(loop, lax.scan)))(*args)
         with jax.set_mesh(mesh):
-            ours, plain = (jax.jit(transform(loss_of(loop, s))).lower(*sharded).compile() for s in (rnnjax.scan, lax.scan))
+            ours, plain = (
+                jax.jit(transform(loss_of(loop, s))).lower(*sharded).compile() for s in (rnnjax.scan, lax.scan)
+            )
             assert_close(ours(*sharded), expected)
         programs = Program(ours.as_text()), Program(plain.as_text())
         products, in_plain = (program.multiply_adds() for program in programs)
@@ -153,7 +155,9 @@ def test_vmap_over_a_mesh_axis():
     members = jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * i) for i in range(8)]), args[0])
 
     def losses(scan, members):
-        return jax.vmap(lambda p: jax.value_and_grad(loss_of(loop, scan))(p, *args[1:]), spmd_axis_name="batch")(members)
+        return jax.vmap(lambda p: jax.value_and_grad(loss_of(loop, scan))(p, *args[1:]), spmd_axis_name="batch")(
+            members
+        )
 
     expected = jax.jit(functools.partial(losses, lax.scan))(members)
     with jax.set_mesh(mesh):

@@ -15,7 +15,17 @@ HERE = Path(__file__).parent
 
 def test_loops_on_eight_devices():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTEST_XDIST_WORKER": ""}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(HERE / "mesh_cases.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        str(HERE / "mesh_cases.py"),
+    ]
     done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 

@@ -47,7 +47,9 @@ def check(run, *args, orders=2, **tolerance):
         return [jax.jit(transform(functools.partial(all_of, scan)))(*args) for scan in (rnnjax.scan, lax.scan)]
 
     assert_close(*pair(lambda function: function), **tolerance)
-    assert_close(*pair(lambda f: lambda *a: jax.vmap(f)(*jax.tree.map(lambda x: jnp.stack([x, 0.5 * x, -x]), a))), **tolerance)
+    assert_close(
+        *pair(lambda f: lambda *a: jax.vmap(f)(*jax.tree.map(lambda x: jnp.stack([x, 0.5 * x, -x]), a))), **tolerance
+    )
 
 
 # ---- rules that are not the derivative ------------------------------------------------------------------------
@@ -107,7 +109,10 @@ def test_a_rule_that_is_not_the_derivative(rule, of):
                 grads = jax.grad(lambda *args: weighted_sum(run(scan, *args)), (0, 1, 2, 3))
                 return weighted_sum(grads(*args))
 
-            for scan_of in (lambda s: jax.grad(functools.partial(slope, s), (0, 1, 2, 3)), lambda s: functools.partial(slope, s)):
+            for scan_of in (
+                lambda s: jax.grad(functools.partial(slope, s), (0, 1, 2, 3)),
+                lambda s: functools.partial(slope, s),
+            ):
                 assert_close(jax.jit(scan_of(rnnjax.scan))(*args), jax.jit(scan_of(lax.scan))(*args), **TIGHT)
         else:
             check(run, *args)
@@ -124,7 +129,11 @@ def test_keys_as_inputs(impl, use):
     def run(scan, w, u, h, xs):
         def f(h, now):
             x, key = now
-            noise = jax.random.normal(key, x.shape, x.dtype) if use == "normal" else jnp.where(jax.random.bernoulli(key, 0.5, x.shape), x, 0)
+            noise = (
+                jax.random.normal(key, x.shape, x.dtype)
+                if use == "normal"
+                else jnp.where(jax.random.bernoulli(key, 0.5, x.shape), x, 0)
+            )
             h = jnp.tanh(h @ w + noise @ u + x @ u)
             return h, noise
 
@@ -164,7 +173,8 @@ def test_a_callback_of_an_input_before_a_product():
     with jax.enable_x64(True):
         args = double(0, H, H), double(1, F, H), double(2, B, H), double(3, T, B, F)
         got, expected = (
-            jax.jit(jax.value_and_grad(lambda *a, s=s: weighted_sum(run(s, *a)), (0, 1, 2)))(*args) for s in (rnnjax.scan, lax.scan)
+            jax.jit(jax.value_and_grad(lambda *a, s=s: weighted_sum(run(s, *a)), (0, 1, 2)))(*args)
+            for s in (rnnjax.scan, lax.scan)
         )
         assert_close(got, expected, **TIGHT)
 
@@ -182,7 +192,9 @@ def test_a_while_loop_in_a_branch_of_an_input():
 
     def run(scan, w, u, h, xs):
         def f(h, x):
-            x = lax.cond(x[0] > 0, lambda x: lax.while_loop(lambda v: v[0] < 10, lambda v: v + jnp.abs(x), x), lambda x: -x, x)
+            x = lax.cond(
+                x[0] > 0, lambda x: lax.while_loop(lambda v: v[0] < 10, lambda v: v + jnp.abs(x), x), lambda x: -x, x
+            )
             return jnp.tanh(h @ w + x @ u), x @ u
 
         return scan(f, h, xs)
@@ -236,7 +248,9 @@ def test_no_steps():
 def test_integers_with_a_float_result():
     def run(scan, w, h, bytes_):
         def f(h, x):
-            z = lax.dot_general(x, jnp.ones((F, H), jnp.int8), (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+            z = lax.dot_general(
+                x, jnp.ones((F, H), jnp.int8), (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
+            )
             mixed = lax.dot_general(h, w, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
             return jnp.tanh(mixed + z), z
 
@@ -245,7 +259,9 @@ def test_integers_with_a_float_result():
     bytes_ = jnp.arange(T * B * F, dtype=jnp.int8).reshape(T, B, F)
 
     def results(scan):
-        return jax.jit(jax.value_and_grad(lambda w, h: weighted_sum(run(scan, w, h, bytes_)), (0, 1)))(normal(0, H, H), normal(1, B, H))
+        return jax.jit(jax.value_and_grad(lambda w, h: weighted_sum(run(scan, w, h, bytes_)), (0, 1)))(
+            normal(0, H, H), normal(1, B, H)
+        )
 
     assert_close(results(rnnjax.scan), results(lax.scan))
 
@@ -381,7 +397,9 @@ def test_a_call_is_answered_as_by_lax(name):
         assert got[1].splitlines()[0] == expected[1].splitlines()[0]
     else:
         assert_close(got, expected)
-        assert [(a.dtype, a.weak_type) for a in jax.tree.leaves(got)] == [(a.dtype, a.weak_type) for a in jax.tree.leaves(expected)]
+        assert [(a.dtype, a.weak_type) for a in jax.tree.leaves(got)] == [
+            (a.dtype, a.weak_type) for a in jax.tree.leaves(expected)
+        ]
 
 
 def test_side_effects_happen_once():

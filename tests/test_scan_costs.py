@@ -1,4 +1,4 @@
-"""What rnnjax.scan must not cost: memory, traces of eager calls; and programs for shapes and platforms that are not at hand."""
+"""What rnnjax.scan must not cost: memory, traces of eager calls; programs for shapes and platforms not at hand."""
 
 import functools
 import gc
@@ -161,7 +161,9 @@ def test_an_eager_call_is_traced_once():
     assert len(traces) == 2  # another shape
 
 
-@pytest.mark.parametrize("options", [{}, {"remat": "step"}, {"remat": 2}, {"chunk": 3}, {"lengths": jnp.array([7, 4])}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"remat": "step"}, {"remat": 2}, {"chunk": 3}, {"lengths": jnp.array([7, 4])}], ids=str
+)
 def test_an_eager_unroll_is_traced_once(options):
     traces = []
     cell = rnnjax.gru(3, 5)

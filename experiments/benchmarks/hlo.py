@@ -1,7 +1,6 @@
 """What a compiled program does: products, collectives, kernels and cycles, counted in its text.
 
-Every count is of one device. A computation that a loop runs counts as often as the loop turns around, if `per_run`; that is what
-`Program` is for: `Program(compiled.as_text())`.
+Every count is of one device; what a loop runs counts as often as the loop turns around. `Program(compiled.as_text())`.
 """
 
 import math
@@ -67,7 +66,9 @@ class Program:
         shape = next(other.shape for other in self.computations[name] if lhs and other.name == lhs.group(1))
         axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", op.rest)
         dims = _dims(shape)
-        return math.prod(_dims(op.shape)) * math.prod(dims[int(a)] for a in (axes.group(1) if axes else "").split(",") if a)
+        return math.prod(_dims(op.shape)) * math.prod(
+            dims[int(a)] for a in (axes.group(1) if axes else "").split(",") if a
+        )
 
     def collectives(self, in_loops: bool = False) -> dict[str, int]:
         """Bytes that collectives put out in one run, by kind; of those in loops alone, if asked for."""
@@ -112,4 +113,6 @@ def _dims(shape: str) -> list[int]:
 
 
 def _bytes(shape: str) -> int:
-    return sum(BYTES.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(shape))
+    return sum(
+        BYTES.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(shape)
+    )

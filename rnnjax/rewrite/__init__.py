@@ -1,17 +1,23 @@
 """How `rnnjax.scan` rewrites the body of a loop; not part of the public interface.
 
-The body of a scan is traced to a jaxpr, a list of equations over three kinds of inputs: invariants (what the body
-closes over, above all parameters), the carry, and the x of the step. Every value has a level, the highest of what
-it depends on: INVARIANT < INPUT < CARRY. From there:
+A call is traced once, by `lax.scan`, and bound as a primitive that stands for that scan. Transformations do to it what
+JAX does to a scan; only when it is lowered, with its platform, its devices and all sizes known, is the body rewritten.
+The body is a jaxpr, a list of equations over three kinds of inputs: invariants (what the body closes over, above all
+parameters), the carry, and the x of the step. Every value has a level, the highest of what it depends on: INVARIANT <
+INPUT < CARRY. Whatever is on no list of kinds.py stays in the loop; whatever fails becomes the plain scan.
 
-    jaxprs.py     trace a body, inline calls, evaluate a jaxpr equation by equation, levels
-    hoisting.py   what leaves the loop: invariant work, and products of the inputs for all steps at once
-    taps.py       which products and sums get the gradient of their weights after the loop
-    residuals.py  what the forward pass keeps for the backward pass: a minimum cut
-    program.py    all of that, one after the other: the rewritten body
-    linearise.py  a step and its linearisation
-    blocks.py     how many steps are worked on at once
-    keeping.py    what a block of steps keeps for its derivative
-    gradients.py  the derivative of the loop
-    loop.py       the loop put together again
+    jaxprs.py     trace with whole avals, inline calls, evaluate equation by equation, sizes
+    kinds.py      the lists of what may leave a loop or be computed again; levels
+    fallback.py   what happens where the rewrite fails
+    targets.py    what pays on which platform; bytes, and blocks of steps
+    loops.py      the primitive, and loops as they are read and made
+    residuals.py  what a forward pass keeps for its derivative: a minimum cut
+    split.py      a loop that is differentiated, split into a forward and a linear one
+    rules.py      the other rules of the primitive
+    at_once.py    equations for all steps at once, and sums of products over all steps
+    layout.py     weights as a CPU reads them best
+    packing.py    what a GPU stacks up, as one array
+    plan.py       what leaves a loop, before and after it, and how many steps at once
+    lower.py      a loop computed along its plan: the lowering rule
+    entry.py      the way in
 """

@@ -127,4 +127,3 @@ def _scatter_add(eqn: Eqn, values: Sequence[Any]) -> Any:
     )
     params = {**eqn.params, "dimension_numbers": numbers, "unique_indices": False, "indices_are_sorted": False}
     return eqn.primitive.bind(*values, **params)
-

@@ -1,4 +1,4 @@
-"""The way in: a call of `scan` is traced once, by `lax.scan`, and bound as a loop that is rewritten if that is worth while."""
+"""The way in: a call of `scan` is traced once, by `lax.scan`, and bound as a loop of ours if that is worth while."""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -104,7 +104,7 @@ def _inline_into(eqns: list[Eqn], jaxpr: Jaxpr, env: dict[Var, Atom], calls: dic
 
 
 def _may_inline(eqn: Eqn, calls: dict[str, str]) -> bool:
-    if eqn.primitive.name not in calls or getattr(eqn.params[calls[eqn.primitive.name]], "consts", ()):
+    if eqn.primitive.name not in calls or len(getattr(eqn.params[calls[eqn.primitive.name]], "consts", ())):
         return False
     shardings = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
     return not eqn.params.get("prevent_cse", False) and all(type(s).__name__ == "UnspecifiedValue" for s in shardings)

@@ -8,17 +8,20 @@ from collections.abc import Collection, Sequence
 from rnnjax.rewrite import jaxprs
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var, is_float, is_var
 
-PRODUCTS = frozenset(["dot_general", "conv_general_dilated"])
-LOOK_UPS = frozenset(["gather"])
-VIEWS = frozenset("split slice reshape squeeze expand_dims transpose copy convert_element_type".split())  # noqa: SIM905
-SUMS = frozenset(["add", "add_any"])
-# The same value for one step as for all at once.
-ELEMENTWISE = SUMS | frozenset(
-    "sub mul div neg max min sign abs logistic tanh exp log sin cos sqrt rsqrt square integer_pow select_n".split()  # noqa: SIM905
+PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
+LOOK_UPS = frozenset({"gather"})
+SUMS = frozenset({"add", "add_any"})
+VIEWS = frozenset(
+    {"split", "slice", "reshape", "squeeze", "expand_dims", "transpose", "copy", "convert_element_type"},
 )
+# The same value for one step as for all at once.
+ELEMENTWISE = SUMS | {"sub", "mul", "div", "neg", "max", "min", "sign", "abs", "select_n", "integer_pow", "square"}
+ELEMENTWISE |= {"logistic", "tanh", "exp", "log", "sin", "cos", "sqrt", "rsqrt", "one_minus_square"}
 # Linear in their only operand that varies: they commute with a sum over steps.
-LINEAR = frozenset("transpose reshape squeeze expand_dims convert_element_type neg reduce_sum copy broadcast_in_dim".split())  # noqa: SIM905
-COSTLY = PRODUCTS | frozenset("random_bits threefry2x32 sort scan while cond rnnjax_scan".split())  # noqa: SIM905
+LINEAR = frozenset(
+    {"transpose", "reshape", "squeeze", "expand_dims", "convert_element_type", "neg", "reduce_sum", "copy"},
+) | {"broadcast_in_dim"}
+COSTLY = PRODUCTS | {"random_bits", "threefry2x32", "sort", "scan", "while", "cond", "rnnjax_scan"}
 
 INVARIANT, INPUT, CARRY = range(3)  # the level of a value: what it depends on
 
@@ -54,7 +57,7 @@ def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
 
 
 def worth_once(invariant: list[Eqn], inputs: Collection[Var], wanted: Collection[Var]) -> list[Eqn]:
-    """Invariant equations to evaluate before a loop: what is wanted, and all whose outputs do not outgrow what they read.
+    """Invariant equations to evaluate before a loop: what is wanted, and all that do not outgrow what they read.
 
     A broadcast stays in the loop, where nothing is stored for it.
     """

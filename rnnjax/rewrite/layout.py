@@ -1,9 +1,9 @@
 """Weights as a CPU reads them best: sliced by gate, and turned over, before the loop.
 
-The gates of a cell are slices of a sum of products. On a CPU, a loop over time that reads four slices of a row of the product
-for all steps is several times as slow as one that reads four arrays. So slices of what is made of such a product, sums
-above all, become sums of slices, and the product one for each slice of the weight. And a product that contracts over the
-last axis of its weight, as going back through a layer does, turns the weight over at every step.
+The gates of a cell are slices of a sum of products. On a CPU, a loop over time that reads four slices of a row of the
+product for all steps is several times as slow as one that reads four arrays. So slices of what is made of such a
+product, sums above all, become sums of slices, and the product one for each slice of the weight. And a product that
+contracts over the last axis of its weight, as going back through a layer does, turns the weight over at every step.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ SLICES = ("split", "slice")
 
 
 def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
-    """The jaxpr in which slices of what is made of `products`, each with a weight, are made of slices of the weights; the same if there is none."""
+    """The jaxpr in which slices of what is made of `products` are made of slices of their weights, the same if none is."""
     mover = _Mover(jaxpr, products, level)
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in SLICES and eqn.invars[0] in mover.holding:

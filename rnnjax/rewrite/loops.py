@@ -90,5 +90,7 @@ def bind_loops(jaxpr: Jaxpr, values: Sequence[Any]) -> list[Any]:
 def as_loops(function: Callable, *args: Any) -> list[Any]:
     """`function(*args)`, a list, with its scans bound as loops of ours; args are pytrees."""
     leaves, tree = jax.tree.flatten(args)
-    jaxpr, consts = jaxprs.trace(lambda *leaves: function(*jax.tree.unflatten(tree, leaves)), list(map(jax.typeof, leaves)))
+    jaxpr, consts = jaxprs.trace(
+        lambda *leaves: function(*jax.tree.unflatten(tree, leaves)), list(map(jax.typeof, leaves))
+    )
     return bind_loops(jaxpr, [*consts, *leaves])

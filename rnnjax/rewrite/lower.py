@@ -52,7 +52,9 @@ def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Se
         rows = [packing.pack([inner[var] for var in group]) for group in plan.packs]
         return [_next(plan, i, inner) for i in plan.looped], ([inner[var] for var in alone], rows)
 
-    after, stacks, rows = list(carry), [], []
+    after = list(carry)
+    stacks: list[Any] = []
+    rows: list[Any] = []
     if plan.looped or plan.stacked:
         scanned, start = [env[var] for var in plan.scanned], [carry[i] for i in plan.looped]
         ended, (stacks, rows) = plain_scan(step, start, scanned, loop, plan.block)

@@ -2,10 +2,11 @@
 
     values a, b, c [..., n_k] of each step  ->  rows [T, ..., sum n_k]  ->  slices of the rows
 
-A later loop that scans over the slices, as the backward loop does, finds in the program that they are slices of one array, and
-scans over that array.
+A later loop that scans over the slices, as the backward loop does, finds in the program that they are slices of one
+array, and scans over that array.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ def unpack(rows: Any, group: Sequence[Var]) -> list[Any]:
     ends = [0]
     for var in group:
         ends.append(ends[-1] + var.aval.shape[-1])
-    return [lax.slice_in_dim(rows, start, end, axis=-1) for start, end in zip(ends, ends[1:], strict=False)]
+    return [lax.slice_in_dim(rows, start, end, axis=-1) for start, end in itertools.pairwise(ends)]
 
 
 class Packed(NamedTuple):
@@ -64,7 +65,7 @@ def read_packed(loop: Loop, operands: Sequence[Any], avals: Sequence[Any]) -> Pa
     row_avals: list[Any] = []
     eqns = []
     for var, aval, found, packed in zip(loop.xs, x_avals, slices, is_packed, strict=True):
-        if not packed:
+        if found is None or not packed:
             continue
         base, start, end = found
         if base not in rows:
@@ -94,7 +95,7 @@ def _of(chosen: Sequence[bool], values: Sequence[Any]) -> list[Any]:
 
 def _slice_of(value: Any) -> tuple[Any, int, int] | None:
     """The array whose slice along the last axis a value of a program is, and from where to where."""
-    op = getattr(value, "owner", None)
+    op: Any = getattr(value, "owner", None)
     if getattr(op, "name", "") != "stablehlo.slice":
         return None
     base = op.operands[0]

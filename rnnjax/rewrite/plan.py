@@ -4,14 +4,14 @@
     sums    accumulators of a product, the gradients of weights above all: one product over all steps after the loop
     late    products with a weight that nothing in the loop reads, for all steps after it
 
-All of them come from the short lists of kinds.py and within a budget of bytes; a long loop goes through blocks of steps.
+All of them come from the short lists of kinds.py, within a budget of bytes; a long loop goes through blocks of steps.
 """
 
 import itertools
 from typing import Any, NamedTuple
 
 from rnnjax.rewrite import at_once, jaxprs, kinds, layout, packing, targets
-from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
+from rnnjax.rewrite.jaxprs import Atom, Eqn, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 from rnnjax.rewrite.loops import Loop
 from rnnjax.rewrite.targets import Target
@@ -278,7 +278,7 @@ def _sums(loop: Loop, level: dict[Var, int]) -> list[Sum]:
     sums = []
     for number, terms, addends in found:
         goes = [a is not None and (a.product is not None or a.base in there) for a in addends]
-        after = [a for a, leaves in zip(addends, goes, strict=True) if leaves]
+        after = [a for a, leaves in zip(addends, goes, strict=True) if a is not None and leaves]
         inside = [atom for atom, leaves in zip(terms, goes, strict=True) if not leaves]
         if after:
             sums.append(Sum(number, after, inside))
@@ -319,7 +319,9 @@ def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var,
         eqn = made_by.get(atom)
         once = len(readers[atom]) == 1
         if eqn is None or not once or eqn.primitive.name not in kinds.LINEAR or not jaxprs.is_float(eqn.invars[0]):
-            return Addend(atom, chain[::-1], eqn if once and eqn is not None and _is_summable(eqn, level, made_by) else None)
+            return Addend(
+                atom, chain[::-1], eqn if once and eqn is not None and _is_summable(eqn, level, made_by) else None
+            )
         chain.append(eqn)
         (atom,) = eqn.invars
     return None
@@ -328,7 +330,8 @@ def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var,
 def _is_summable(eqn: Eqn, level: dict[Var, int], made_by: dict[Var, Eqn]) -> bool:
     varies = [kinds.level_of(level, operand) != INVARIANT for operand in eqn.invars]
     if eqn.primitive.name == "scatter-add":
-        table = made_by.get(eqn.invars[0])
-        is_zero = table is not None and table.primitive.name == "broadcast_in_dim" and not jaxprs.is_var(table.invars[0])
-        return is_zero and table.invars[0].val == 0 and varies == [False, True, True]
+        table: Any = made_by.get(eqn.invars[0])
+        of_literal = table is not None and table.primitive.name == "broadcast_in_dim" and not table.invars[1:]
+        fill: Any = table.invars[0] if of_literal else None
+        return of_literal and not jaxprs.is_var(fill) and fill.val == 0 and varies == [False, True, True]
     return at_once.can_sum(eqn) and all(varies)

@@ -1,7 +1,7 @@
 """What transformations do to a loop: what JAX does to a scan, and the outcome is such a loop again.
 
-So nothing is decided before all is known, the platform, the number of devices, the sizes under vmap; only the lowering rule
-rewrites. One rule is more than JAX's: what a forward loop keeps for its derivative is chosen in split.py.
+So nothing is decided before all is known, the platform, the number of devices, the sizes under vmap; only the lowering
+rule rewrites. One rule is more than JAX's: what a forward loop keeps for its derivative is chosen in split.py.
 """
 
 import functools
@@ -58,7 +58,7 @@ def _batch(axis_data, args, dims, **params):
 
 
 def _transpose(cotangents, *args, **params):
-    """Cotangents of what is linear in a loop: a loop in the other direction, that sums those of consts up in its carry."""
+    """Cotangents of what is linear in a loop: a loop in the other direction, whose carry sums up those of consts."""
     loop = read_loop(params)
     linear = [ad.is_undefined_primal(arg) for arg in args]
     in_consts, in_xs = linear[: loop.n_consts], linear[loop.n_consts + loop.n_carry :]

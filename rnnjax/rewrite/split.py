@@ -4,17 +4,17 @@ JAX splits it, as it splits a scan. What is kept of each step is then chosen ane
 second loop reads follows by cheap, elementwise work (residuals.py).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import partial_eval as pe
 
 from rnnjax.rewrite import fallback, jaxprs, residuals
-from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var
-from rnnjax.rewrite.loops import Loop, bind_loops, is_scan, loop_p, plain_scan, read_loop
+from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
 from rnnjax.rewrite.kinds import PRODUCTS
+from rnnjax.rewrite.loops import Loop, bind_loops, is_scan, loop_p, plain_scan, read_loop
 
 
 class Split(NamedTuple):
@@ -32,7 +32,10 @@ def partial_eval(trace: Any, *tracers: Any, **params: Any) -> list[Any]:
     if all(known):
         return loop_p.bind(*(tracer.pval.get_known() for tracer in tracers), **params)
     parts = split_loop([tracer.aval for tracer in tracers], known, params)
-    outs = bind_loops(parts.known, [*parts.consts, *(t.pval.get_known() for t, is_known in zip(tracers, known, strict=True) if is_known)])
+    outs = bind_loops(
+        parts.known,
+        [*parts.consts, *(t.pval.get_known() for t, is_known in zip(tracers, known, strict=True) if is_known)],
+    )
     n_known = sum(parts.out_known)
     of_unknown = [tracer for tracer, is_known in zip(tracers, known, strict=True) if not is_known]
     env = dict(zip(parts.unknown.invars, [*outs[n_known:], *of_unknown], strict=True))
@@ -40,8 +43,8 @@ def partial_eval(trace: Any, *tracers: Any, **params: Any) -> list[Any]:
         primitive = loop_p if is_scan(eqn) else eqn.primitive
         values = trace.default_process_primitive(primitive, [jaxprs.read(env, a) for a in eqn.invars], eqn.params)
         env.update(zip(eqn.outvars, values if primitive.multiple_results else [values], strict=True))
-    of_known, rest = iter(outs[:n_known]), iter(jaxprs.read(env, atom) for atom in parts.unknown.outvars)
-    return [next(of_known) if is_known else next(rest) for is_known in parts.out_known]
+    given, rest = iter(outs[:n_known]), iter(jaxprs.read(env, atom) for atom in parts.unknown.outvars)
+    return [next(given) if is_known else next(rest) for is_known in parts.out_known]
 
 
 def split_loop(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]) -> Split:
@@ -72,139 +75,154 @@ def _as_scan(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]
 
 
 def _keep_less(parts: Split) -> Split | None:
-    """The split with residuals chosen anew, None where there is nothing to choose."""
+    """The split with residuals chosen anew, None where there is nothing to choose or to gain."""
+    pair = _find_pair(parts)
+    if pair is None:
+        return None
+    choice = _choose(pair)
+    dropped = [var for var in jaxprs.variables(pair.read_as.values()) if var not in jaxprs.variables(pair.outputs())]
+    if sum(map(jaxprs.assumed_size, choice.kept)) >= sum(map(jaxprs.assumed_size, dropped)):
+        return None
+    n_known, n_residuals = sum(parts.out_known), len(parts.known.outvars) - sum(parts.out_known)
+    known_avals = jaxprs.avals(parts.known.invars[len(parts.consts) :])
+    known, consts = jaxprs.trace(lambda *values: _run_known(parts, pair, choice, values), known_avals)
+    avals = jaxprs.avals([*known.outvars[n_known:], *parts.unknown.invars[n_residuals:]])
+    unknown, more_consts = jaxprs.trace(lambda *values: _run_unknown(parts, pair, choice, values), avals)
+    return None if more_consts else Split(known, consts, unknown, parts.out_known)
+
+
+class Pair(NamedTuple):
+    """The forward loop of a split and the loop that is linear in tangents, and how the second reads the first."""
+
+    forward: Eqn
+    linear: Eqn
+    first: Loop
+    second: Loop
+    residual_of: dict[Var, Atom]  # the inputs of the unknown part that are residuals -> the outputs of the known part
+    read_as: dict[Var, Var]  # xs of the second loop -> the ys of the first that they are the stacks of
+    dropped: set[Var]  # residuals that are read as such, and nowhere else
+    used: list[bool]  # the ys of the first loop that something else reads
+
+    def outputs(self) -> list[Atom]:
+        """The ys of the first loop that it puts out in any case."""
+        return [y for y, is_used in zip(self.first.ys, self.used, strict=True) if is_used]
+
+    def rest(self) -> list[Var]:
+        """The residuals that stay."""
+        return [var for var in self.residual_of if var not in self.dropped]
+
+
+def _find_pair(parts: Split) -> Pair | None:
+    """The two loops of a split; None if there are others beside them, or nothing is stacked for the second."""
     forwards, linears = ([eqn for eqn in jaxpr.eqns if is_scan(eqn)] for jaxpr in (parts.known, parts.unknown))
     if len(forwards) != 1 or len(linears) != 1:
         return None
-    pair = _Pair(parts, forwards[0], linears[0])
-    if not pair.is_less():
+    (forward,), (linear,) = forwards, linears
+    first, second = (
+        loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS))
+        for loop in (read_loop(forward.params), read_loop(linear.params))
+    )
+    known_outs = parts.known.outvars[: sum(parts.out_known)]
+    residuals_out = parts.known.outvars[len(known_outs) :]
+    residual_of = dict(zip(parts.unknown.invars[: len(residuals_out)], residuals_out, strict=True))
+
+    stacks = forward.outvars[first.n_carry :]
+    step_of = {stack: y for stack, y in zip(stacks, first.ys, strict=True) if jaxprs.is_var(y)}
+    operands = linear.invars[second.parts[2]]
+    others = [atom for eqn in parts.unknown.eqns for atom in eqn.invars if eqn is not linear]
+    others += [*parts.unknown.outvars, *linear.invars[second.parts[0]], *linear.invars[second.parts[1]]]
+    read_as, dropped = {}, set()
+    for operand, var in zip(operands, second.xs, strict=True):
+        stack = residual_of.get(operand) if jaxprs.is_var(operand) and operand not in others else None
+        if stack in step_of:
+            read_as[var] = step_of[stack]
+            dropped.add(operand)
+    if not read_as:
         return None
-    n_known = sum(parts.out_known)
-    known, consts = jaxprs.trace(pair.known, [var.aval for var in parts.known.invars[len(parts.consts) :]])
-    avals = [atom.aval for atom in known.outvars[n_known:]]
-    n_residuals = len(parts.known.outvars) - n_known
-    avals += [var.aval for var in parts.unknown.invars[n_residuals:]]
-    unknown, more_consts = jaxprs.trace(pair.unknown, avals)
-    if more_consts:
-        return None
-    return Split(known, consts, unknown, parts.out_known)
+    read = {*known_outs, *(residual_of[var] for var in residual_of if var not in dropped)}
+    read |= jaxprs.reads(parts.known.eqns)
+    return Pair(forward, linear, first, second, residual_of, read_as, dropped, [stack in read for stack in stacks])
 
 
-class _Pair:
-    """The two scans of a split, and what the first keeps for the second.
+class Choice(NamedTuple):
+    """What is kept of each step, in vars of the body of the first loop."""
 
-    Vars of the body of the forward loop stand for what they are worth at each step.
-    """
+    kept: list[Var]  # what the first loop stacks up
+    again: list[Eqn]  # what the second computes again of it
+    point: list[Var]  # all that it is given for that: what is kept, and what is there anyway
 
-    def __init__(self, parts: Split, forward: Eqn, linear: Eqn):
-        self.parts, self.forward, self.linear = parts, forward, linear
-        self.first, self.second = (
-            loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS))
-            for loop in (read_loop(forward.params), read_loop(linear.params))
-        )
-        first, second = self.first, self.second
-        n_known = sum(parts.out_known)
-        self.n_known = n_known
-        # The residuals that the forward loop stacks, by the var under which the linear body reads them.
-        binders = parts.unknown.invars[: len(parts.known.outvars) - n_known]
-        residual_of = dict(zip(binders, parts.known.outvars[n_known:], strict=True))
-        stack_of = dict(zip(forward.outvars[first.n_carry :], first.ys, strict=True))
-        xs_operands = linear.invars[second.parts[2]]
-        self.read_as = {
-            var: stack_of[residual_of[operand]]
-            for operand, var in zip(xs_operands, second.xs, strict=True)
-            if jaxprs.is_var(operand) and residual_of.get(operand) in stack_of and jaxprs.is_var(stack_of[residual_of[operand]])
-        }
-        self.dropped = {o for o, var in zip(xs_operands, second.xs, strict=True) if var in self.read_as}
-        self.rest = [binder for binder in binders if binder not in self.dropped]
-        kept_outputs = {*parts.known.outvars[:n_known], *(residual_of[binder] for binder in self.rest)}
-        # What is stacked up in any case, by the var of the forward loop that is its outcome.
-        self.used = [var in kept_outputs for var in forward.outvars[first.n_carry :]]
-        self.outputs = {
-            y
-            for y, is_used in zip(first.ys, self.used, strict=True)
-            if is_used and jaxprs.is_var(y)
-        }
-        self.residual_of = residual_of
-        self._choose()
 
-    def _choose(self) -> None:
-        first, wanted = self.first, jaxprs.variables(self.read_as.values())
-        there = {*first.consts, *first.xs, *jaxprs.variables(self.outputs)}
-        in_products = {atom for eqn in self.second.jaxpr.eqns if eqn.primitive.name in PRODUCTS for atom in eqn.invars if jaxprs.is_var(atom)}
-        whole = [self.read_as[var] for var in self.read_as if var in in_products]
-        kept = [var for var in dict.fromkeys(whole) if var not in there]
-        kept += residuals.cheapest_to_keep(first.jaxpr, there, kept, wanted)
-        self.kept = kept
-        self.again = jaxprs.needed(first.jaxpr.eqns, wanted, given={*there, *kept})
-        read = jaxprs.reads(self.again, wanted)
-        # What else the linear loop has to be given, to compute these.
-        others = dict.fromkeys([*first.consts, *first.xs, *jaxprs.variables(first.ys)])
-        self.point = [*kept, *(var for var in others if var in read and var in there)]
+def _choose(pair: Pair) -> Choice:
+    """The fewest bytes. Operands of products are kept as they are, so that they are there for all steps at once."""
+    first, wanted = pair.first, jaxprs.variables(pair.read_as.values())
+    there = {*first.consts, *first.xs, *jaxprs.variables(pair.outputs())}
+    in_products = jaxprs.reads(eqn for eqn in pair.second.jaxpr.eqns if eqn.primitive.name in PRODUCTS)
+    whole = dict.fromkeys(step for var, step in pair.read_as.items() if var in in_products)
+    kept = [var for var in whole if var not in there]
+    kept += residuals.cheapest_to_keep(first.jaxpr, there, kept, wanted)
+    again = jaxprs.needed(first.jaxpr.eqns, wanted, given={*there, *kept})
+    read = jaxprs.reads(again, wanted)
+    anyway = dict.fromkeys([*first.consts, *first.xs, *jaxprs.variables(first.ys)])
+    return Choice(kept, again, [*kept, *(var for var in anyway if var in read and var in there and var not in kept)])
 
-    def is_less(self) -> bool:
-        """Whether anything is gained."""
-        before = [var for var in jaxprs.variables(self.read_as.values()) if var not in self.outputs]
-        return sum(map(jaxprs.assumed_size, self.kept)) < sum(map(jaxprs.assumed_size, before))
 
-    def known(self, *values: Any) -> list[Any]:
-        """The known part: known outputs, the residuals that are not of the forward loop, and `point`."""
-        parts, first = self.parts, self.first
-        env = dict(zip(parts.known.invars, [*parts.consts, *values], strict=True))
-        point: dict[Var, Any] = {}
+def _run_known(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) -> list[Any]:
+    """The known part: known outputs, the residuals that stay, and the point."""
+    first, outputs = pair.first, pair.outputs()
+    stacked = [*outputs, *choice.kept]
+    eqns = jaxprs.needed(first.jaxpr.eqns, [*first.carry_out, *stacked])
+    at: dict[Var, Any] = {}
 
-        def hook(eqn, operands):
-            if eqn is not self.forward:
-                return None
-            consts, carry, xs = (operands[part] for part in first.parts)
-            outs = [y for y, is_used in zip(first.ys, self.used, strict=True) if is_used]
+    def step(consts, carry, x):
+        env = dict(zip(first.jaxpr.invars, [*consts, *carry, *x], strict=True))
+        jaxprs.run(first.jaxpr, eqns, env)
+        return [jaxprs.read(env, atom) for atom in first.carry_out], [jaxprs.read(env, atom) for atom in stacked]
 
-            def step(carry, x):
-                inner = dict(zip(first.jaxpr.invars, [*consts, *carry, *x], strict=True))
-                jaxprs.run(first.jaxpr, jaxprs.needed(first.jaxpr.eqns, [*first.carry_out, *outs, *self.kept]), inner)
-                return [jaxprs.read(inner, a) for a in first.carry_out], [jaxprs.read(inner, a) for a in [*outs, *self.kept]]
+    def hook(eqn, operands):
+        if eqn is not pair.forward:
+            return None
+        consts, carry, xs = (operands[part] for part in first.parts)
+        last, stacks = plain_scan(functools.partial(step, consts), carry, xs, first)
+        at.update((atom, stack) for atom, stack in zip(stacked, stacks, strict=True) if jaxprs.is_var(atom))
+        # An output that is a const or an x is read as such.
+        at.update(zip([*first.consts, *first.xs], [*consts, *xs], strict=True))
+        given = iter(stacks)
+        return [*last, *(next(given) if is_used else None for is_used in pair.used)]
 
-            last, stacks = plain_scan(step, carry, xs, first)
-            point.update((a, s) for a, s in zip([*outs, *self.kept], stacks, strict=True) if jaxprs.is_var(a))  # an output that is a const or an x is read as such
-            point.update(zip([*first.consts, *first.xs], [*consts, *xs], strict=True))
-            given = iter(stacks)
-            return [*last, *(next(given) if is_used else None for is_used in self.used)]
+    env = dict(zip(parts.known.invars, [*parts.consts, *values], strict=True))
+    jaxprs.run(parts.known, parts.known.eqns, env, hook)
+    outs = [jaxprs.read(env, atom) for atom in parts.known.outvars[: sum(parts.out_known)]]
+    rest = [jaxprs.read(env, pair.residual_of[var]) for var in pair.rest()]
+    return [*outs, *rest, *(at[var] for var in choice.point)]
 
-        jaxprs.run(parts.known, parts.known.eqns, env, hook)
-        outs = [jaxprs.read(env, atom) for atom in parts.known.outvars[: self.n_known]]
-        rest = [jaxprs.read(env, self.residual_of[binder]) for binder in self.rest]
-        return [*outs, *rest, *(point[var] for var in self.point)]
 
-    def unknown(self, *values: Any) -> list[Any]:
-        """The unknown part, given the residuals as `known` returns them, and the unknown values."""
-        parts, first, second = self.parts, self.first, self.second
-        given = iter(values)
-        env: dict[Any, Any] = {binder: next(given) for binder in self.rest}
-        point = {var: next(given) for var in self.point}
-        env |= {binder: None for binder in self.dropped}
-        env |= dict(zip(parts.unknown.invars[len(self.residual_of) :], given, strict=True))
-        fixed = {var: point[var] for var in self.point if var in first.consts}
-        moving = [var for var in self.point if var not in first.consts]
+def _run_unknown(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) -> list[Any]:
+    """The unknown part, given the residuals that stay, the point, and the unknown values."""
+    first, second, given = pair.first, pair.second, iter(values)
+    env: dict[Any, Any] = {var: next(given) for var in pair.rest()}
+    at = {var: next(given) for var in choice.point}
+    env |= dict.fromkeys(pair.dropped)
+    env |= dict(zip(parts.unknown.invars[len(pair.residual_of) :], given, strict=True))
+    fixed = {var: value for var, value in at.items() if var in first.consts}
+    moving = [var for var in choice.point if var not in fixed]
+    own = [var not in pair.read_as for var in second.xs]
 
-        def hook(eqn, operands):
-            if eqn is not self.linear:
-                return None
-            consts, carry, xs = (operands[part] for part in second.parts)
-            own = [var for var in second.xs if var not in self.read_as]
-            own_xs = [x for x, var in zip(xs, second.xs, strict=True) if var not in self.read_as]
+    def step(consts, carry, now):
+        x, moving_now = now
+        inner = {**fixed, **dict(zip(moving, moving_now, strict=True))}
+        jaxprs.run(first.jaxpr, choice.again, inner)
+        of_x = iter(x)
+        xs = [next(of_x) if is_own else inner[pair.read_as[v]] for v, is_own in zip(second.xs, own, strict=True)]
+        outs = jaxprs.evaluate(second.jaxpr, [*consts, *carry, *xs])
+        return outs[: second.n_carry], outs[second.n_carry :]
 
-            def step(carry, now):
-                x, moving_now = now
-                at = {**fixed, **dict(zip(moving, moving_now, strict=True))}
-                jaxprs.run(first.jaxpr, self.again, at)
-                inner = dict(zip([*second.consts, *second.carry, *own], [*consts, *carry, *x], strict=True))
-                inner |= {var: at[atom] for var, atom in self.read_as.items()}
-                jaxprs.run(second.jaxpr, second.jaxpr.eqns, inner)
-                outs = [jaxprs.read(inner, atom) for atom in second.jaxpr.outvars]
-                return outs[: second.n_carry], outs[second.n_carry :]
+    def hook(eqn, operands):
+        if eqn is not pair.linear:
+            return None
+        consts, carry, xs = (operands[part] for part in second.parts)
+        scanned = [x for x, is_own in zip(xs, own, strict=True) if is_own], [at[var] for var in moving]
+        last, ys = plain_scan(functools.partial(step, consts), carry, scanned, second)
+        return [*last, *ys]
 
-            last, ys = plain_scan(step, carry, (own_xs, [point[var] for var in moving]), second)
-            return [*last, *ys]
-
-        jaxprs.run(parts.unknown, parts.unknown.eqns, env, hook)
-        return [jaxprs.read(env, atom) for atom in parts.unknown.outvars]
+    jaxprs.run(parts.unknown, parts.unknown.eqns, env, hook)
+    return [jaxprs.read(env, atom) for atom in parts.unknown.outvars]
