@@ -18,7 +18,7 @@ SLICES = ("split", "slice")
 
 
 def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
-    """The jaxpr in which slices of what is made of `products` are made of slices of their weights, the same if none is."""
+    """The jaxpr in which slices of what is made of `products` are made of slices of their weights, if any are."""
     mover = _Mover(jaxpr, products, level)
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in SLICES and eqn.invars[0] in mover.holding:
