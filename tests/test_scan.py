@@ -204,7 +204,7 @@ def test_random_bodies_have_directional_and_second_derivatives():
 
             return jax.jit(all_of_them)(*point)
 
-        # Where a rule is not the derivative, orders of differentiation do not commute, nor is a scan like a Python loop.
+        # Where a rule is not the derivative, orders do not commute, and a scan differs from a Python loop.
         expected = derivatives(python_scan if body.is_smooth else jax.lax.scan)
         got = derivatives(rnnjax.scan)
         assert_close(got, expected, **TIGHT)
