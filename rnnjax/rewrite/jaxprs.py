@@ -152,6 +152,12 @@ def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] 
     return kept[::-1]
 
 
+def follows_from(eqn: Eqn, given: Collection[Var]) -> bool:
+    """Whether an equation reads vars, and only such that are given."""
+    read = variables(eqn.invars)
+    return bool(read) and all(var in given for var in read)
+
+
 def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
     """The vars that equations and outputs read."""
     return set(variables(itertools.chain(outputs, *(eqn.invars for eqn in eqns))))

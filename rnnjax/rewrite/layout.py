@@ -21,7 +21,7 @@ def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> 
     """The jaxpr in which slices of what is made of `products` are made of slices of their weights, if any are."""
     mover = _Mover(jaxpr, products, level)
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in SLICES and eqn.invars[0] in mover.holding:
+        if eqn.primitive.name in SLICES and jaxprs.follows_from(eqn, mover.holding):
             mover.atoms.update(zip(eqn.outvars, mover.slices(eqn.invars[0], eqn), strict=True))
         else:
             mover.emit(eqn, [mover.renamed(atom) for atom in eqn.invars], eqn.outvars)

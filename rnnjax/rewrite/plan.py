@@ -178,7 +178,7 @@ def _views_of_xs(loop: Loop, wanted: list[Atom]) -> list[Eqn]:
     made = set(loop.xs)
     views = []
     for eqn in loop.jaxpr.eqns:
-        if eqn.primitive.name in kinds.VIEWS and len(eqn.invars) == 1 and eqn.invars[0] in made:
+        if eqn.primitive.name in kinds.VIEWS and jaxprs.follows_from(eqn, made):
             made.update(eqn.outvars)
             views.append(eqn)
     return jaxprs.needed(views, (atom for atom in wanted if jaxprs.is_var(atom) and atom in made))
@@ -228,7 +228,7 @@ def _with_feeders_and_views(loop: Loop, level: dict[Var, int], products: list[Eq
     """Early products with what they are made of, and what only looks at them."""
     outs = {var for eqn in products for var in eqn.outvars}
     for eqn in loop.jaxpr.eqns:
-        if eqn.primitive.name in kinds.VIEWS and level[eqn.outvars[0]] == INPUT and eqn.invars[0] in outs:
+        if eqn.primitive.name in kinds.VIEWS and jaxprs.follows_from(eqn, outs):
             outs.update(eqn.outvars)
     eqns = jaxprs.needed(loop.jaxpr.eqns, outs)
     return [eqn for eqn in eqns if level[eqn.outvars[0]] == INPUT]
@@ -330,7 +330,7 @@ def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var,
 def _is_summable(eqn: Eqn, level: dict[Var, int], made_by: dict[Var, Eqn]) -> bool:
     varies = [kinds.level_of(level, operand) != INVARIANT for operand in eqn.invars]
     if eqn.primitive.name == "scatter-add":
-        table: Any = made_by.get(eqn.invars[0])
+        table: Any = made_by.get(eqn.invars[0]) if jaxprs.is_var(eqn.invars[0]) else None
         of_literal = table is not None and table.primitive.name == "broadcast_in_dim" and not table.invars[1:]
         fill: Any = table.invars[0] if of_literal else None
         return of_literal and not jaxprs.is_var(fill) and fill.val == 0 and varies == [False, True, True]

@@ -134,12 +134,12 @@ def _find_pair(parts: Split) -> Pair | None:
     read_as, dropped = {}, set()
     for operand, var in zip(operands, second.xs, strict=True):
         stack = residual_of.get(operand) if jaxprs.is_var(operand) and operand not in others else None
-        if stack in step_of:
+        if stack is not None and jaxprs.is_var(stack) and stack in step_of:
             read_as[var] = step_of[stack]
             dropped.add(operand)
     if not read_as:
         return None
-    read = {*known_outs, *(residual_of[var] for var in residual_of if var not in dropped)}
+    read = set(jaxprs.variables([*known_outs, *(residual_of[var] for var in residual_of if var not in dropped)]))
     read |= jaxprs.reads(parts.known.eqns)
     return Pair(forward, linear, first, second, residual_of, read_as, dropped, [stack in read for stack in stacks])
 
