@@ -19,7 +19,7 @@ from helpers import (
 )
 
 import rnnjax
-from rnnjax.rewrite import jaxprs, residuals, targets
+from rnnjax.rewrite import entry, fallback, jaxprs, lower, residuals, split, targets
 
 T, B, F, H = 11, 2, 3, 5
 
@@ -254,6 +254,31 @@ def test_disable_jit_runs_python_step_by_step():
     with jax.disable_jit():
         rnnjax.scan(f, INIT[0], XS)
     assert seen[-1]
+
+
+# ---- what fails ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["entry", "residuals", "lowering"])
+def test_a_rewrite_that_fails_is_a_plain_scan(part, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a failure of the rewrite")
+
+    monkeypatch.delenv("RNNJAX_STRICT")
+    where, name = {"entry": (entry, "_bind"), "residuals": (split, "_choose"), "lowering": (lower, "make_plan")}[part]
+    monkeypatch.setattr(where, name, fail)
+    before = fallback.failures[part, "RuntimeError"]
+    got, expected = (
+        values_and_gradients(functools.partial(run, s), PARAMS, INIT, XS) for s in (rnnjax.scan, jax.lax.scan)
+    )
+    assert_close(got, expected)
+    assert fallback.failures[part, "RuntimeError"] > before
+
+
+def test_the_tests_see_a_rewrite_that_fails(monkeypatch):
+    monkeypatch.setattr(lower, "make_plan", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        jax.jit(functools.partial(run, rnnjax.scan))(PARAMS, INIT, XS)
 
 
 # ---- what is kept --------------------------------------------------------------------------------------------

@@ -70,8 +70,10 @@ def can_sum(eqn: Eqn) -> bool:
 def sum_over_steps(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool) -> Any:
     """The sum over all steps of an equation whose operands vary, `[T, ...]`, as one equation over all steps.
 
-    `dtype` is that of the accumulator; the operand 0 of a scatter-add is the table, which does not vary.
+    `dtype` is that of the accumulator: sums are taken in the wider of it and that of the equation. The operand 0 of a
+    scatter-add is the table, which does not vary.
     """
+    dtype = max(dtype, eqn.outvars[0].aval.dtype, key=lambda dtype: dtype.itemsize)
     if eqn.primitive.name == "scatter-add":
         return _scatter_add(eqn, values)
     if eqn.primitive.name == "conv_general_dilated":
