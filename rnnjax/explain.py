@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core.primitives import scan_p
 
 from rnnjax.rewrite import jaxprs, kinds
-from rnnjax.rewrite.loops import Loop, loop_p, read_loop
+from rnnjax.rewrite.loops import levels, loop_p, read_loop
 from rnnjax.rewrite.plan import Plan, make_plan
 from rnnjax.rewrite.targets import Target, pays
 from rnnjax.scan import scan
@@ -92,7 +92,7 @@ def _gradient(eqn: Any, target: Target) -> list[str]:
 
 def _happens(plan: Plan, target: Target, is_gradient: bool) -> list[str]:
     """The lines on one loop."""
-    level = kinds.levels(plan.loop.jaxpr, _of_inputs(plan.loop))
+    level = levels(plan.loop)
     products = [eqn for eqn in plan.body if eqn.primitive.name in kinds.PRODUCTS]
     others = Counter(eqn.primitive.name for eqn in plan.body if eqn not in products)
     stays = [f"{_name(eqn)} {_why(eqn, level, target)}" for eqn in products]
@@ -108,10 +108,6 @@ def _happens(plan: Plan, target: Target, is_gradient: bool) -> list[str]:
     if plan.block is not plan.loop.length and plan.block != plan.loop.length:
         lines.append(f"  in blocks of {plan.block} steps")
     return lines
-
-
-def _of_inputs(loop: Loop) -> list[int]:
-    return [kinds.INVARIANT] * loop.n_consts + [kinds.CARRY] * loop.n_carry + [kinds.INPUT] * len(loop.xs)
 
 
 def _why(eqn: Any, level: dict, target: Target) -> str:

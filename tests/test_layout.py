@@ -59,6 +59,7 @@ WITHIN = {  # each module of a package may import those before it
         "at_once",
         "layout",
         "packing",
+        "delay",
         "plan",
         "lower",
         "entry",

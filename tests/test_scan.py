@@ -455,19 +455,22 @@ BODIES = [
 # Which products of the inputs leave the loop, and for how many steps at once, depends on the device and the sizes;
 # right is any choice.
 CHOICES = {
-    "as_pays": ("pays", targets.pays),
-    "none": ("pays", lambda eqn, target: False),
-    "all": ("pays", lambda eqn, target: True),
-    "narrow": ("pays", lambda eqn, target: eqn.outvars[0].aval.shape == (N - 1,)),
-    "wide": ("pays", lambda eqn, target: eqn.outvars[0].aval.shape != (N - 1,)),
-    "in_blocks": ("block_size", lambda *args: 1),
+    "as_pays": {},
+    "none": {"pays": lambda eqn, target: False},
+    "all": {"pays": lambda eqn, target: True},
+    "narrow": {"pays": lambda eqn, target: eqn.outvars[0].aval.shape == (N - 1,)},
+    "wide": {"pays": lambda eqn, target: eqn.outvars[0].aval.shape != (N - 1,)},
+    "in_blocks": {"block_size": lambda *args: 1},
+    "as_on_a_gpu": {"GPUS": ("cpu",), "pays": lambda eqn, target: True},
+    "as_on_a_gpu_in_blocks": {"GPUS": ("cpu",), "block_size": lambda *args: 1},
 }
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_body_has_the_values_and_gradients_of_lax_scan(body, choice, monkeypatch):
-    monkeypatch.setattr(targets, *CHOICES[choice])
+    for name, value in CHOICES[choice].items():
+        monkeypatch.setattr(targets, name, value)
     with jax.enable_x64(True):
         weights, init, xs = random_arguments()
         args = (weights, init.a, xs["now"])

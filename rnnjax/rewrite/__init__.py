@@ -17,6 +17,7 @@ INPUT < CARRY. Whatever is on no list of kinds.py stays in the loop; whatever fa
     at_once.py    equations for all steps at once, and sums of products over all steps
     layout.py     weights as a CPU reads them best
     packing.py    what a GPU stacks up, as one array
+    delay.py      products that a loop carries, taken where a GPU reads them
     plan.py       what leaves a loop, before and after it, and how many steps at once
     lower.py      a loop computed along its plan: the lowering rule
     entry.py      the way in

@@ -8,8 +8,8 @@ import jax
 
 from rnnjax.rewrite import fallback, jaxprs, kinds
 from rnnjax.rewrite.jaxprs import Eqn
-from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
-from rnnjax.rewrite.loops import Loop, as_loops, is_scan, plain_scan, read_loop
+from rnnjax.rewrite.kinds import INVARIANT
+from rnnjax.rewrite.loops import Loop, as_loops, is_scan, levels, plain_scan, read_loop
 from rnnjax.rewrite.lower import loop_p  # and its rules
 
 
@@ -40,8 +40,7 @@ def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
     if eqn.effects or (isinstance(loop.length, int) and loop.length == 0):
         return None
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS))
-    of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
-    level = kinds.levels(loop.jaxpr, of_inputs)
+    level = levels(loop)
     if not any(kinds.weight_position(e, level) is not None or kinds.is_look_up(e, level) for e in loop.jaxpr.eqns):
         return None
     invariant = [e for e in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in e.outvars)]

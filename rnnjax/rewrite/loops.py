@@ -8,8 +8,9 @@ from jax import lax
 from jax.extend import core
 from jax.extend.core.primitives import scan_p
 
-from rnnjax.rewrite import jaxprs
+from rnnjax.rewrite import jaxprs, kinds
 from rnnjax.rewrite.jaxprs import Eqn, Jaxpr, Var
+from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
 
 # A loop that is worth rewriting is bound as this primitive instead of lax.scan's, with the same parameters.
 loop_p = core.Primitive("rnnjax_scan")
@@ -51,6 +52,12 @@ class Loop(NamedTuple):
     @property
     def ys(self) -> list[Any]:
         return self.jaxpr.outvars[self.n_carry :]
+
+
+def levels(loop: Loop) -> dict[Var, int]:
+    """The level of every var of a loop."""
+    of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
+    return kinds.levels(loop.jaxpr, of_inputs)
 
 
 def read_loop(params: dict[str, Any]) -> Loop:

@@ -4,16 +4,18 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, mlir
 
 from rnnjax.rewrite import at_once, fallback, jaxprs, packing
+from rnnjax.rewrite.delay import delay_products
 from rnnjax.rewrite.jaxprs import Jaxpr
 from rnnjax.rewrite.loops import Loop, plain_scan, read_loop
 from rnnjax.rewrite.plan import Plan, Sum, make_plan
 from rnnjax.rewrite.rules import loop_p
-from rnnjax.rewrite.targets import GPUS, Target
+from rnnjax.rewrite.targets import Target
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -61,7 +63,9 @@ def _run_block(plan: Plan, fixed: dict, flat: bool, carry: Sequence[Any], xs: Se
         for i, value in zip(plan.looped, ended, strict=True):
             after[i] = value
     env |= dict(zip(alone, stacks, strict=True)) | _unpacked(plan, rows)
-    varying.update(plan.stacked)
+    for var, i in plan.shifted.items():
+        env[var] = _step_before(env[loop.carry_out[i]], carry[i], loop.reverse)
+    varying.update([*plan.stacked, *plan.shifted])
     at_once.evaluate(jaxpr, [*plan.views, *plan.late], env, varying, flat)
     for i, total in plan.sums.items():
         after[i] = _add_up(plan, total, after[i], env, flat)
@@ -75,6 +79,12 @@ def _unpacked(plan: Plan, rows: Sequence[Any]) -> dict[Any, Any]:
     for group, stack in zip(plan.packs, rows, strict=True):
         stacks |= dict(zip(group, packing.unpack(stack, group), strict=True))
     return stacks
+
+
+def _step_before(stack: Any, start: Any, reverse: bool) -> Any:
+    """What the step before each has put out, `[steps, ...]`, given what came before the first."""
+    parts = [stack[1:], start[None]] if reverse else [start[None], stack[:-1]]
+    return jnp.concatenate(parts)
 
 
 def _next(plan: Plan, i: int, env: dict) -> Any:
@@ -109,7 +119,13 @@ def _add_up(plan: Plan, total: Sum, value: Any, env: dict, flat: bool) -> Any:
 def rewritten(loop: Loop, args: Sequence[Any], target: Target) -> list[Any] | None:
     """The outputs of a loop as it is lowered for a target, None if it is lowered as it is."""
     plan = make_plan(loop, target)
-    return run(plan, args, target.flat) if plan.changes() else None
+    if not plan.changes():
+        return None
+    delayed = delay_products(plan.loop) if target.is_gpu else None
+    if delayed is None:
+        return run(plan, args, target.flat)
+    plan = make_plan(delayed.loop, target)
+    return delayed.outcome(args, run(plan, delayed.arguments(args), target.flat))
 
 
 def as_lowered(jaxpr: Jaxpr, values: Sequence[Any], target: Target) -> list[Any]:
@@ -145,12 +161,11 @@ def _lower(platform: str, ctx: Any, *args: Any, **params: Any) -> Any:
 
     def trace():
         loop, operands, avals = read_loop(params), list(args), list(ctx.avals_in)
-        if platform in GPUS:
+        if target.is_gpu:
             loop, operands, avals = packing.read_packed(loop, operands, avals)
-        plan = make_plan(loop, target)
-        if not plan.changes():
+        jaxpr, consts = jaxprs.trace(lambda *values: rewritten(loop, values, target) or [], avals)
+        if not jaxpr.outvars:
             return None
-        jaxpr, consts = jaxprs.trace(lambda *values: run(plan, values, target.flat), avals)
         got, expected = ([(a.shape, a.dtype) for a in avals] for avals in (jaxprs.avals(jaxpr.outvars), ctx.avals_out))
         if got != expected:
             raise AssertionError(f"the rewritten loop returns {got}, expected {expected}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rnnjax.rewrite import at_once, jaxprs, kinds, layout, packing, targets
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
-from rnnjax.rewrite.loops import Loop
+from rnnjax.rewrite.loops import Loop, levels
 from rnnjax.rewrite.targets import Target
 
 
@@ -75,6 +75,7 @@ class Plan(NamedTuple):
     stacked: list[Var]  # what it puts out at each step: ys, and what follows it reads
     views: list[Eqn]  # views of xs that what follows the loop reads
     packs: list[list[Var]]  # of what is stacked, what shares an array
+    shifted: dict[Var, int]  # carries that are stacked as the step before puts them out
     block: Any  # steps
 
     def changes(self) -> bool:
@@ -97,8 +98,8 @@ def make_plan(loop: Loop, target: Target) -> Plan:
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS | jaxprs.RULES))
     if target.platform == "cpu" and target.devices == 1:
         loop = _laid_out(loop, target)
-    level = _levels(loop)
-    choice = Choice(_early_products(loop, level, target), _late(loop, level, target), _sums(loop, level))
+    level = levels(loop)
+    choice = Choice(_early_products(loop, level, target), _late(loop, level, target), _sums(loop, level, target))
     weights = jaxprs.bytes_of(loop.consts)
     while True:
         plan = _assemble(loop, level, choice)
@@ -106,19 +107,15 @@ def make_plan(loop: Loop, target: Target) -> Plan:
         if not plan.changes():
             return plan
         if not isinstance(block, int) or block:
-            packs = packing.groups(plan.stacked) if target.platform in targets.GPUS else []
-            return plan._replace(block=block, packs=packs)
+            plan = plan._replace(block=block)
+            return _for_gpu(plan) if target.is_gpu else plan
         choice = _without_dearest(choice)
-
-
-def _levels(loop: Loop) -> dict[Var, int]:
-    return kinds.levels(loop.jaxpr, [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs))
 
 
 def _laid_out(loop: Loop, target: Target) -> Loop:
     """The loop with weights as a CPU reads them best."""
     while True:
-        level = _levels(loop)
+        level = levels(loop)
         moved = layout.move_slices_up(loop.jaxpr, _early_products(loop, level, target), level)
         if moved is loop.jaxpr:
             return loop._replace(jaxpr=layout.turn_weights(loop.jaxpr, level))
@@ -146,7 +143,23 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
     body = jaxprs.needed([eqn for eqn in loop.jaxpr.eqns if id(eqn) not in ids], [*carry_out, *stacked])
     read = jaxprs.reads(body, [*carry_out, *stacked])
     scanned = [var for var in [*loop.xs, *jaxprs.makers(early)] if var in read]
-    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, views, [], loop.length)
+    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, views, [], {}, loop.length)
+
+
+def _for_gpu(plan: Plan) -> Plan:
+    """The plan with few kernels in the loop: what is stacked is one array, and no carry of the step before is in it.
+
+    A carry that is read by the kernel that stacks it, beside the one that makes the next, would be copied at each step.
+    """
+    loop, made = plan.loop, jaxprs.makers(plan.body)
+    shifted = {
+        var: i
+        for i, (var, out) in enumerate(zip(loop.carry, loop.carry_out, strict=True))
+        if var in plan.stacked and i in plan.looped and i not in plan.sums and jaxprs.is_var(out) and out in made
+    }
+    stacked = [loop.carry_out[shifted[var]] if var in shifted else var for var in plan.stacked]
+    stacked = list(dict.fromkeys(stacked))
+    return plan._replace(stacked=stacked, shifted=shifted, packs=packing.groups(stacked))
 
 
 def _without_dearest(choice: Choice) -> Choice:
@@ -264,8 +277,8 @@ def _behind_products(eqns: list[Eqn]) -> list[Eqn]:
     return kept
 
 
-def _sums(loop: Loop, level: dict[Var, int]) -> list[Sum]:
-    """The accumulators of products."""
+def _sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
+    """The accumulators of products, and of what is stacked up for them; on GPUs, where each takes a kernel, all."""
     readers, made_by = jaxprs.readers(loop.jaxpr), jaxprs.makers(loop.jaxpr.eqns)
     found = []
     for number in range(loop.n_carry):
@@ -274,7 +287,10 @@ def _sums(loop: Loop, level: dict[Var, int]) -> list[Sum]:
         found.append((number, terms, addends))
     # What is summed without a product goes with the products, if they have it stacked up.
     there = {*loop.xs, *loop.ys}
-    there |= {var for _, _, addends in found for a in addends if a is not None and a.product for var in a.operands}
+    summed = {var for _, _, addends in found for a in addends if a is not None and a.product for var in a.operands}
+    there |= summed
+    if summed and target.is_gpu:
+        there |= {a.base for _, _, addends in found for a in addends if a is not None}
     sums = []
     for number, terms, addends in found:
         goes = [a is not None and (a.product is not None or a.base in there) for a in addends]

@@ -13,7 +13,7 @@ from jax.interpreters import partial_eval as pe
 
 from rnnjax.rewrite import fallback, jaxprs, residuals
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Jaxpr, Var
-from rnnjax.rewrite.kinds import PRODUCTS
+from rnnjax.rewrite.kinds import PRODUCTS, VIEWS
 from rnnjax.rewrite.loops import Loop, bind_loops, is_scan, loop_p, plain_scan, read_loop
 
 
@@ -157,13 +157,21 @@ def _choose(pair: Pair) -> Choice:
     first, wanted = pair.first, jaxprs.variables(pair.read_as.values())
     there = {*first.consts, *first.xs, *jaxprs.variables(pair.outputs())}
     in_products = jaxprs.reads(eqn for eqn in pair.second.jaxpr.eqns if eqn.primitive.name in PRODUCTS)
-    whole = dict.fromkeys(step for var, step in pair.read_as.items() if var in in_products)
+    whole = dict.fromkeys(_carry_behind(first, step) for var, step in pair.read_as.items() if var in in_products)
     kept = [var for var in whole if var not in there]
     kept += residuals.cheapest_to_keep(first.jaxpr, there, kept, wanted)
     again = jaxprs.needed(first.jaxpr.eqns, wanted, given={*there, *kept})
     read = jaxprs.reads(again, wanted)
     anyway = dict.fromkeys([*first.consts, *first.xs, *jaxprs.variables(first.ys)])
     return Choice(kept, again, [*kept, *(var for var in anyway if var in read and var in there and var not in kept)])
+
+
+def _carry_behind(first: Loop, var: Var) -> Var:
+    """The carry that a var is a view of, which is often an output of the step before too; else the var."""
+    made_by, source = jaxprs.makers(first.jaxpr.eqns), var
+    while source in made_by and made_by[source].primitive.name in VIEWS and jaxprs.is_var(made_by[source].invars[0]):
+        source = made_by[source].invars[0]
+    return source if source in first.carry else var
 
 
 def _run_known(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) -> list[Any]:

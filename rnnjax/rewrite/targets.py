@@ -34,6 +34,11 @@ class Target(NamedTuple):
     devices: int  # how many share an array whose sharding the compiler chooses
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether each array that a step writes takes a kernel."""
+        return self.platform in GPUS
+
+    @property
     def flat(self) -> bool:
         """Whether the rows of all steps may become one matrix."""
         return self.devices == 1
