@@ -45,14 +45,23 @@ class Program:
     def loops(self) -> list[tuple[str, int]]:
         """Bodies of loops, and how often each turns around; those inside of others among them."""
         whiles = [op for ops in self.computations.values() for op in ops if op.kind == "while"]
-        return [(_called(op, "body"), _turns(op)) for op in whiles]
+        return [(_called(op, "body"), self._turns(op)) for op in whiles]
+
+    def _turns(self, op: Op) -> int:
+        """How often a loop turns around: what the compiler noted, or the bound that its counter is compared with."""
+        noted = re.search(r'"known_trip_count":\{"n":"(\d+)"', op.rest)
+        if noted:
+            return int(noted.group(1))
+        condition = self.computations.get(_called(op, "condition"), [])
+        bounds = [int(n.rest.split(")")[0]) for n in condition if n.kind == "constant" and n.shape.startswith("s32[]")]
+        return max(bounds, default=1)
 
     def runs(self, name: str = "", times: int = 1) -> Iterator[tuple[Op, str, int]]:
         """Every operation, the computation that it is in, and how often it runs."""
         name = name or self.entry
         for op in self.computations[name]:
             yield op, name, times
-            turns = _turns(op) if op.kind == "while" else 1
+            turns = self._turns(op) if op.kind == "while" else 1
             for called in _CALLED.findall(op.rest):
                 if called in self.computations:
                     yield from self.runs(called, times * turns)
@@ -100,11 +109,6 @@ class Program:
 def _called(op: Op, what: str) -> str:
     found = re.search(what + r"=%?([\w.\-]+)", op.rest)
     return found.group(1) if found else ""
-
-
-def _turns(op: Op) -> int:
-    found = re.search(r'"known_trip_count":\{"n":"(\d+)"', op.rest)
-    return int(found.group(1)) if found else 1
 
 
 def _dims(shape: str) -> list[int]:
