@@ -18,7 +18,7 @@ from jax import lax
 from rnnjax.rewrite import jaxprs, kinds
 from rnnjax.rewrite.jaxprs import Eqn, Var
 from rnnjax.rewrite.kinds import CARRY, INVARIANT
-from rnnjax.rewrite.loops import Loop, levels
+from rnnjax.rewrite.loops import Loop, invariant_equations, levels
 
 
 class Delayed(NamedTuple):
@@ -44,7 +44,7 @@ class Delayed(NamedTuple):
         """The outputs of the original, given its arguments and the outputs of the loop."""
         jaxpr, given = self.original.jaxpr, iter(outs)
         env = dict(zip(self.original.consts, args[: self.original.n_consts], strict=True))
-        jaxprs.run(jaxpr, _invariant(self.original), env)
+        jaxprs.run(jaxpr, invariant_equations(self.original), env)
         carry = []
         for i, held in enumerate(self.held):
             values = [next(given) for _ in held]
@@ -57,7 +57,7 @@ def delay_products(loop: Loop) -> Delayed | None:
     ends = _ends(loop)
     if not ends or not isinstance(loop.length, int):
         return None
-    level, invariant = levels(loop), _invariant(loop)
+    level, invariant = levels(loop), invariant_equations(loop)
     held = []
     for i, var in enumerate(loop.carry):
         made = jaxprs.makers(ends.get(i, ()))
@@ -109,11 +109,6 @@ def _ends(loop: Loop) -> dict[int, list[Eqn]]:
 
     found = {i: end(out) for i, out in enumerate(loop.carry_out) if loop.carry[i] in readers}
     return {i: eqns for i, eqns in found.items() if eqns is not None}
-
-
-def _invariant(loop: Loop) -> list[Eqn]:
-    level = levels(loop)
-    return [eqn for eqn in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
 
 
 def _end(jaxpr: Any, eqns: list[Eqn], env: dict, held: Sequence[Var], values: Sequence[Any]) -> Any:

@@ -8,8 +8,7 @@ import jax
 
 from rnnjax.rewrite import fallback, jaxprs, kinds
 from rnnjax.rewrite.jaxprs import Eqn
-from rnnjax.rewrite.kinds import INVARIANT
-from rnnjax.rewrite.loops import Loop, as_loops, is_scan, levels, plain_scan, read_loop
+from rnnjax.rewrite.loops import Loop, as_loops, invariant_equations, is_scan, levels, plain_scan, read_loop
 from rnnjax.rewrite.lower import loop_p  # and its rules
 
 
@@ -43,8 +42,7 @@ def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
     level = levels(loop)
     if not any(kinds.weight_position(e, level) is not None or kinds.is_look_up(e, level) for e in loop.jaxpr.eqns):
         return None
-    invariant = [e for e in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in e.outvars)]
-    once = kinds.worth_once(invariant, loop.consts, ())
+    once = kinds.worth_once(invariant_equations(loop), loop.consts, ())
     if not once and loop.jaxpr is jaxprs.open_jaxpr(eqn.params["jaxpr"]):
         return loop_p.bind(*operands, **eqn.params)
     return _with_invariants_outside(loop, once, operands)

@@ -158,6 +158,11 @@ def follows_from(eqn: Eqn, given: Collection[Var]) -> bool:
     return bool(read) and all(var in given for var in read)
 
 
+def chosen(mask: Iterable[bool], values: Iterable[Any]) -> list[Any]:
+    """The values where the mask is true."""
+    return [value for value, is_chosen in zip(values, mask, strict=True) if is_chosen]
+
+
 def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
     """The vars that equations and outputs read."""
     return set(variables(itertools.chain(outputs, *(eqn.invars for eqn in eqns))))

@@ -60,6 +60,12 @@ def levels(loop: Loop) -> dict[Var, int]:
     return kinds.levels(loop.jaxpr, of_inputs)
 
 
+def invariant_equations(loop: Loop) -> list[Eqn]:
+    """The equations of a loop that give the same at every step."""
+    level = levels(loop)
+    return [eqn for eqn in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
+
+
 def read_loop(params: dict[str, Any]) -> Loop:
     """The loop that the parameters of an equation describe."""
     if "ft_in" in params:  # jax 0.11 and later

@@ -1,6 +1,7 @@
 """How a loop is lowered: along its plan, and as the plain scan where that fails."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,11 +149,7 @@ def _devices(ctx: Any) -> int:
     axes = ctx.module_context.axis_context
     if hasattr(axes, "manual_axes"):
         mesh = axes.mesh
-        sizes = [size for name, size in mesh.shape.items() if name not in axes.manual_axes]
-        count = 1
-        for size in sizes:
-            count *= size
-        return count
+        return math.prod(size for name, size in mesh.shape.items() if name not in axes.manual_axes)
     return getattr(axes, "num_devices", None) or 1
 
 

@@ -78,19 +78,15 @@ def read_packed(loop: Loop, operands: Sequence[Any], avals: Sequence[Any]) -> Pa
         eqns.append(traced.eqns[0].replace(invars=[row], outvars=[var]))
     left = [not packed for packed in is_packed]
     jaxpr = loop.jaxpr.replace(
-        invars=[*loop.consts, *loop.carry, *_of(left, loop.xs), *row_vars],
+        invars=[*loop.consts, *loop.carry, *jaxprs.chosen(left, loop.xs), *row_vars],
         eqns=[*eqns, *loop.jaxpr.eqns],
         debug_info=loop.jaxpr.debug_info.with_unknown_names(),
     )
     return Packed(
         loop._replace(jaxpr=jaxpr),
-        [*operands[:first], *_of(left, xs), *rows],
-        [*avals[:first], *_of(left, x_avals), *row_avals],
+        [*operands[:first], *jaxprs.chosen(left, xs), *rows],
+        [*avals[:first], *jaxprs.chosen(left, x_avals), *row_avals],
     )
-
-
-def _of(chosen: Sequence[bool], values: Sequence[Any]) -> list[Any]:
-    return [value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen]
 
 
 def _slice_of(value: Any) -> tuple[Any, int, int] | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rnnjax.rewrite import at_once, jaxprs, kinds, layout, packing, targets
 from rnnjax.rewrite.jaxprs import Atom, Eqn, Var
 from rnnjax.rewrite.kinds import CARRY, INPUT, INVARIANT
-from rnnjax.rewrite.loops import Loop, levels
+from rnnjax.rewrite.loops import Loop, invariant_equations, levels
 from rnnjax.rewrite.targets import Target
 
 
@@ -127,7 +127,8 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
     early = _with_feeders_and_views(loop, level, choice.early)
     addends = [addend for total in choice.sums for addend in total.after]
     outside = [*early, *choice.late, *(eqn for addend in addends for eqn in addend.equations)]
-    before = _before(loop, level, jaxprs.reads(outside))
+    # Invariant work: what is read outside of the loop, and what is worth its memory.
+    before = kinds.worth_once(invariant_equations(loop), loop.consts, jaxprs.reads(outside))
     made_before, made_outside = jaxprs.makers(before), jaxprs.makers([*early, *choice.late])
 
     read_after = [atom for eqn in choice.late for atom in eqn.invars]
@@ -195,12 +196,6 @@ def _views_of_xs(loop: Loop, wanted: list[Atom]) -> list[Eqn]:
             made.update(eqn.outvars)
             views.append(eqn)
     return jaxprs.needed(views, (atom for atom in wanted if jaxprs.is_var(atom) and atom in made))
-
-
-def _before(loop: Loop, level: dict[Var, int], read_outside: set[Var]) -> list[Eqn]:
-    """Invariant equations: what is read outside of the loop, and what is worth its memory."""
-    invariant = [eqn for eqn in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
-    return kinds.worth_once(invariant, loop.consts, read_outside)
 
 
 def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:

@@ -14,6 +14,7 @@ from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, batching, partial_eval
 
 from rnnjax.rewrite import split
+from rnnjax.rewrite.jaxprs import chosen
 from rnnjax.rewrite.loops import as_loops, is_scan, loop_p, plain_scan, read_loop
 
 
@@ -42,7 +43,7 @@ def _jvp(primals, tangents, **params):
         zeros[:] = [tangent if type(tangent) is ad.Zero else None for tangent in d_outs]
         return [*outs, *(tangent for tangent in d_outs if type(tangent) is not ad.Zero)]
 
-    outs = as_loops(function, list(primals), _chosen(live, tangents))
+    outs = as_loops(function, list(primals), chosen(live, tangents))
     d_outs = iter(outs[len(zeros) :])
     return outs[: len(zeros)], [next(d_outs) if zero is None else zero for zero in zeros]
 
@@ -68,16 +69,16 @@ def _transpose(cotangents, *args, **params):
     def step(known_consts, sums_and_carry, now):
         (sums, d_carry), (d_ys, known_xs) = sums_and_carry, now
         d_outs = [*d_carry, *_filled(live_ys, d_ys, [_zero(atom) for atom in loop.ys])]
-        consts = _filled(in_consts, map(_undefined, _chosen(in_consts, loop.consts)), known_consts)
-        xs = _filled(in_xs, map(_undefined, _chosen(in_xs, loop.xs)), known_xs)
+        consts = _filled(in_consts, map(_undefined, chosen(in_consts, loop.consts)), known_consts)
+        xs = _filled(in_xs, map(_undefined, chosen(in_xs, loop.xs)), known_xs)
         primals = [*consts, *map(_undefined, loop.carry), *xs]
         found = list(map(ad.instantiate_zeros, backward_pass(loop.jaxpr, False, (), primals, d_outs)))
         d_consts, d_carry, d_xs = (found[part] for part in loop.parts)
-        sums = list(map(ad.add_jaxvals, sums, _chosen(in_consts, d_consts)))
-        return (sums, d_carry), _chosen(in_xs, d_xs)
+        sums = list(map(ad.add_jaxvals, sums, chosen(in_consts, d_consts)))
+        return (sums, d_carry), chosen(in_xs, d_xs)
 
     def function(known_consts, d_carry, d_ys, known_xs):
-        zeros = [ad.instantiate_zeros(_zero(var)) for var in _chosen(in_consts, loop.consts)]
+        zeros = [ad.instantiate_zeros(_zero(var)) for var in chosen(in_consts, loop.consts)]
         back = loop._replace(reverse=not loop.reverse)
         of_step = functools.partial(step, known_consts)
         (sums, d_carry), d_xs = plain_scan(of_step, (zeros, d_carry), (d_ys, known_xs), back)
@@ -86,10 +87,10 @@ def _transpose(cotangents, *args, **params):
     consts, _, xs = (args[part] for part in loop.parts)
     outs = as_loops(
         function,
-        _chosen(map(operator.not_, in_consts), consts),
+        chosen(map(operator.not_, in_consts), consts),
         list(map(ad.instantiate_zeros, of_carry)),
-        _chosen(live_ys, of_ys),
-        _chosen(map(operator.not_, in_xs), xs),
+        chosen(live_ys, of_ys),
+        chosen(map(operator.not_, in_xs), xs),
     )
     everywhere = [*in_consts, *[True] * loop.n_carry, *in_xs]
     found = _filled(everywhere, outs, [None] * everywhere.count(False))
@@ -106,12 +107,8 @@ def _zero(atom):
     return ad.Zero(aval.to_ct_aval() if hasattr(aval, "to_ct_aval") else aval.to_tangent_aval())
 
 
-def _chosen(chosen, values):
-    return [value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen]
-
-
 def _filled(chosen, values, others):
-    """The list of which `_chosen` chose `values`, and left `others`."""
+    """The list of which `chosen` chose `values`, and left `others`."""
     values, others = iter(values), iter(others)
     return [next(values) if is_chosen else next(others) for is_chosen in chosen]
 
