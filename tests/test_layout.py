@@ -61,6 +61,7 @@ WITHIN = {  # each module of a package may import those before it
         "packing",
         "delay",
         "plan",
+        "execute",
         "lower",
         "entry",
     ),

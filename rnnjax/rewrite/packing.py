@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
+from jax.interpreters import ad
 
 from rnnjax.rewrite import jaxprs
 from rnnjax.rewrite.jaxprs import Var
@@ -20,26 +21,36 @@ from rnnjax.rewrite.loops import Loop
 
 
 def groups(stacked: Sequence[Var]) -> list[list[Var]]:
-    """The values of a step that share a row: same dtype, same axes but for the last."""
+    """The values of a step, by the row that they share: same dtype, same axes but for the last."""
     found: dict[Any, list[Var]] = {}
-    for var in stacked:
+    for number, var in enumerate(stacked):
         shape = var.aval.shape
-        if shape and all(isinstance(n, int) for n in shape):
-            found.setdefault((shape[:-1], var.aval.dtype), []).append(var)
-    return [group for group in found.values() if len(group) > 1]
+        shares = shape and all(isinstance(n, int) for n in shape)
+        found.setdefault((shape[:-1], var.aval.dtype) if shares else number, []).append(var)
+    return list(found.values())
 
 
 def pack(values: Sequence[Any]) -> Any:
     """The values of a step as one row."""
-    return jnp.concatenate(values, axis=-1)
+    return values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
 
 
 def unpack(rows: Any, group: Sequence[Var]) -> list[Any]:
     """The values of a group, of one step or of all."""
+    if len(group) == 1:
+        return [rows]
     ends = [0]
     for var in group:
         ends.append(ends[-1] + var.aval.shape[-1])
     return [lax.slice_in_dim(rows, start, end, axis=-1) for start, end in itertools.pairwise(ends)]
+
+
+def empty(group: Sequence[Var], length: int) -> Any:
+    """An array for the rows of all steps."""
+    shape, dtype = group[0].aval.shape, group[0].aval.dtype
+    if len(group) > 1:
+        shape = (*shape[:-1], sum(var.aval.shape[-1] for var in group))
+    return lax.empty((length, *shape), dtype)
 
 
 class Packed(NamedTuple):

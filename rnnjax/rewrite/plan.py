@@ -74,13 +74,19 @@ class Plan(NamedTuple):
     scanned: list[Var]  # what the loop reads of each step: xs, and what is made early
     stacked: list[Var]  # what it puts out at each step: ys, and what follows it reads
     views: list[Eqn]  # views of xs that what follows the loop reads
-    packs: list[list[Var]]  # of what is stacked, what shares an array
+    groups: list[list[Var]]  # of what is stacked, what shares an array
     shifted: dict[Var, int]  # carries that are stacked as the step before puts them out
     block: Any  # steps
 
     def changes(self) -> bool:
         """Whether anything leaves the loop but invariant work, which compilers find themselves."""
         return bool(self.early or self.late or self.sums)
+
+    def read_outside(self) -> set[Var]:
+        """What is read for all steps of a block at once."""
+        of_sums = [var for total in self.sums.values() for addend in total.after for var in addend.operands]
+        shifted = [self.loop.carry_out[i] for i in self.shifted.values()]
+        return jaxprs.reads([*self.early, *self.views, *self.late], [*of_sums, *shifted])
 
     def extra_bytes(self) -> Any:
         """Bytes of a step that the plan takes, and the loop alone would not."""
@@ -144,7 +150,8 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
     body = jaxprs.needed([eqn for eqn in loop.jaxpr.eqns if id(eqn) not in ids], [*carry_out, *stacked])
     read = jaxprs.reads(body, [*carry_out, *stacked])
     scanned = [var for var in [*loop.xs, *jaxprs.makers(early)] if var in read]
-    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, views, [], {}, loop.length)
+    alone = [[var] for var in stacked]
+    return Plan(loop, before, early, body, choice.late, sums, looped, scanned, stacked, views, alone, {}, loop.length)
 
 
 def _for_gpu(plan: Plan) -> Plan:
@@ -160,7 +167,7 @@ def _for_gpu(plan: Plan) -> Plan:
     }
     stacked = [loop.carry_out[shifted[var]] if var in shifted else var for var in plan.stacked]
     stacked = list(dict.fromkeys(stacked))
-    return plan._replace(stacked=stacked, shifted=shifted, packs=packing.groups(stacked))
+    return plan._replace(stacked=stacked, shifted=shifted, groups=packing.groups(stacked))
 
 
 def _without_dearest(choice: Choice) -> Choice:
@@ -227,7 +234,7 @@ def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[E
         position = kinds.weight_position(eqn, level) if level[eqn.outvars[0]] == INPUT else None
         if position is None or not targets.pays(eqn, target) or not feeds(eqn.invars[1 - position]):
             continue
-        if target.platform != "cpu" or is_read_in_step(eqn.outvars[0]):
+        if target.is_gpu or is_read_in_step(eqn.outvars[0]):
             found.append(eqn)
     return found
 
@@ -279,6 +286,7 @@ def _sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
     for number in range(loop.n_carry):
         terms = _terms(loop, number, readers, made_by)
         addends = [_addend(atom, level, readers, made_by) for atom in terms]
+        addends = [a if a is None or a.product is None or targets.sum_pays(a.product, target) else None for a in addends]
         found.append((number, terms, addends))
     # What is summed without a product goes with the products, if they have it stacked up.
     there = {*loop.xs, *loop.ys}

@@ -18,7 +18,7 @@ CHEAP = frozenset(
     """
     abs add add_any and atan2 broadcast_in_dim ceil clamp concatenate convert_element_type copy cos div eq erf exp
     exp2 expm1 floor ge gt imag integer_pow iota is_finite le log log1p logistic lt max min mul ne neg not
-    one_minus_square or pad pow real reduce_and reduce_max reduce_min reduce_or reduce_sum rem reshape rev round
+    one_minus_square or pad pow real rem reshape rev round
     rsqrt select_n sign sin slice split sqrt square squeeze sub tan tanh transpose xor
     """.split()  # noqa: SIM905
 )

@@ -3,13 +3,13 @@
 import math
 from typing import Any, NamedTuple
 
-from rnnjax.rewrite.jaxprs import Eqn, at_most
+from rnnjax.rewrite.jaxprs import Eqn, at_most, bytes_of
 
 MIB = 2**20
 
 # What is computed for all steps at once takes at most so many bytes more than the loop itself, on any platform.
 BUDGET = 16 * MIB
-TPU_BUDGET = 8 * MIB  # larger products take XLA's TPU compiler several times as long
+TPU_BLOCK = 2 * MIB  # of a block, unless it is the shortest: large products take XLA's TPU compiler several times as long
 SHORTEST_BLOCK = 4  # steps, fewer only if there are no more
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
@@ -63,6 +63,15 @@ def pays(eqn: Eqn, target: Target) -> bool:
     return True
 
 
+def sum_pays(eqn: Eqn, target: Target) -> bool:
+    """Whether a product that is added up at each step is faster as one product over all steps.
+
+    A TPU then spares the traffic of the accumulator, and pays that of the operands.
+    """
+    out, operands = bytes_of(eqn.outvars), bytes_of(eqn.invars)
+    return target.platform != "tpu" or eqn.primitive.name == "scatter-add" or at_most(operands, out)
+
+
 def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: Any) -> Any:
     """How many steps are worked on at once, given bytes of a step: what is computed for all steps at once, and what is
     stacked up in any case; `weights` are the bytes of what is invariant. T, a divisor of it, or 0 if none will do."""
@@ -75,11 +84,11 @@ def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: A
             near = _divisor_near(length, max(1, CPU_BLOCK // (extra + stacked)))
             if near:
                 return near
-    budget = TPU_BUDGET if target.platform == "tpu" else BUDGET
-    if length * extra <= budget:
+    fits = TPU_BLOCK if target.platform == "tpu" else BUDGET
+    if length * extra <= fits or (length <= SHORTEST_BLOCK and length * extra <= BUDGET):
         return length
-    divisors = [steps for steps in range(1, budget // extra + 1) if length % steps == 0]
-    return divisors[-1] if divisors and divisors[-1] >= SHORTEST_BLOCK else 0
+    blocks = [steps for steps in range(SHORTEST_BLOCK, BUDGET // extra + 1) if length % steps == 0]
+    return max((steps for steps in blocks if steps * extra <= fits), default=min(blocks, default=0))
 
 
 def _divisor_near(length: int, wanted: int) -> int:
