@@ -1,8 +1,10 @@
 """Loops on eight devices: run by test_meshes.py in a process of its own, which has them."""
 
 import functools
+import re
 from typing import Any
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +14,11 @@ from helpers import assert_close, normal
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from random_bodies import TIGHT, batched, batched_arguments, check_random, runner
 
 import rnnjax
 from experiments.benchmarks.hlo import Program
+from rnnjax.rewrite import targets
 
 T, B, F, H, S, A = 7, 24, 16, 32, 5, 16
 
@@ -163,3 +167,48 @@ def test_vmap_over_a_mesh_axis():
     with jax.set_mesh(mesh):
         split = jax.tree.map(lambda leaf: jax.device_put(leaf, NamedSharding(mesh, P("batch"))), members)
         assert_close(jax.jit(functools.partial(losses, rnnjax.scan))(split), expected)
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit", "shard_map"])
+def test_random_bodies(kind, monkeypatch):
+    """As on a mesh of accelerators: what may leave the loop leaves it."""
+    monkeypatch.setattr(targets, "pays", lambda eqn, target: True)
+
+    def check(body, reverse):
+        args = batched_arguments(8)
+        mesh, sharded = on_mesh("auto" if kind == "shard_map" else kind, *args)
+
+        def derivatives(scan):
+            def loss(weights, a, init, xs):
+                outs = runner(scan, batched(body), reverse)(weights, init._replace(a=a), xs)
+                total = sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(outs) if leaf.dtype == float)
+                return lax.psum(total, "batch") if kind == "shard_map" else total
+
+            specs = P(), P("batch"), P("batch"), P(None, "batch")
+            whole = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=P()) if kind == "shard_map" else loss
+            return jax.jit(jax.value_and_grad(whole, (0, 1)))
+
+        def outcome(scan):
+            weights, init, xs = sharded
+            return derivatives(scan)(weights, init.a, init, xs)
+
+        with jax.set_mesh(mesh):
+            try:
+                expected = outcome(lax.scan)
+            except Exception as error:  # JAX wants to be told more about shardings or varying axes
+                hypothesis.assume(not re.search("shard|manual axis|pvary", str(error)))
+                raise
+            assert_close(outcome(rnnjax.scan), expected, **TIGHT)
+
+    check_random(4, check)
+
+
+@every_mesh
+def test_blocks_of_steps(kind, monkeypatch):
+    monkeypatch.setattr(targets, "pays", lambda eqn, target: True)
+    monkeypatch.setattr(targets, "block_size", lambda *args: 1)
+    loop, *args = case("lstm")
+    mesh, sharded = on_mesh(kind, *args)
+    expected = jax.jit(jax.value_and_grad(loss_of(loop, lax.scan), (0, 1, 2)))(*args)
+    with jax.set_mesh(mesh):
+        assert_close(jax.jit(jax.value_and_grad(loss_of(loop, rnnjax.scan), (0, 1, 2)))(*sharded), expected)

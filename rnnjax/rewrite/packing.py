@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
@@ -46,11 +47,14 @@ def unpack(rows: Any, group: Sequence[Var]) -> list[Any]:
 
 
 def empty(group: Sequence[Var], length: int) -> Any:
-    """An array for the rows of all steps."""
-    shape, dtype = group[0].aval.shape, group[0].aval.dtype
+    """An array for the rows of all steps, whatever is in it."""
+    aval = group[0].aval
     if len(group) > 1:
-        shape = (*shape[:-1], sum(var.aval.shape[-1] for var in group))
-    return lax.empty((length, *shape), dtype)
+        aval = aval.update(shape=(*aval.shape[:-1], sum(var.aval.shape[-1] for var in group)))
+    zeros = lax.broadcast(ad.zeros_like_aval(aval), (length,))
+    rows = lax.empty(zeros.shape, zeros.dtype)
+    # Zeros know how rows are split over devices.
+    return rows if jax.typeof(rows) == jax.typeof(zeros) else zeros
 
 
 class Packed(NamedTuple):

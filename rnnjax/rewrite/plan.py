@@ -286,7 +286,9 @@ def _sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
     for number in range(loop.n_carry):
         terms = _terms(loop, number, readers, made_by)
         addends = [_addend(atom, level, readers, made_by) for atom in terms]
-        addends = [a if a is None or a.product is None or targets.sum_pays(a.product, target) else None for a in addends]
+        addends = [
+            a if a is None or a.product is None or targets.sum_pays(a.product, target) else None for a in addends
+        ]
         found.append((number, terms, addends))
     # What is summed without a product goes with the products, if they have it stacked up.
     there = {*loop.xs, *loop.ys}
