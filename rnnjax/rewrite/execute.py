@@ -1,4 +1,4 @@
-"""A loop run along its plan: what leaves it before, the loop, what leaves it after; in blocks of steps if it is long."""
+"""A loop run along its plan: what leaves it before, the loop, what leaves it after; long ones in blocks of steps."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,7 +27,8 @@ def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
         return [*carry, *ys]
 
     def block(state, start):
-        carry, whole, ys = _run_block(plan, fixed, flat, start, *state, xs)
+        carry, whole = state
+        carry, whole, ys = _run_block(plan, fixed, flat, start, carry, whole, xs)
         return (carry, whole), ys
 
     whole = [packing.empty(group, loop.length) for group in _in_place(plan)]
@@ -45,7 +46,7 @@ def _in_place(plan: Plan) -> list[Group]:
 
 
 def _run_block(
-    plan: Plan, fixed: dict, flat: bool, start: Any, carry: Sequence[Any], whole: Sequence[Any], xs: Sequence[Any]
+    plan: Plan, fixed: dict, flat: bool, start: Any, carry: list[Any], whole: list[Any], xs: list[Any]
 ) -> tuple[list, list, list]:
     """A block of steps: the carry after it, the stacks of all steps, the other outputs of the block.
 
@@ -73,7 +74,7 @@ def _run_block(
         rows = ([packing.pack([inner[var] for var in group]) for group in groups] for groups in (written, near))
         return [_next(plan, i, inner) for i in plan.looped], *rows
 
-    after, stacks = list(carry), []
+    after, stacks = list(carry), list[Any]()
     if plan.looped or plan.stacked:
         begin = [carry[i] for i in plan.looped]
         here, of_all = [env[var] for var in scanned if var not in far], [far[var] for var in scanned if var in far]
@@ -89,7 +90,7 @@ def _run_block(
         after[i] = _add_up(plan, total, after[i], env, flat)
     elsewhere = {var for group in written for var in group}
     ys = [_stack_of(y, env, varying, plan.block) for y in loop.ys if not jaxprs.is_var(y) or y not in elsewhere]
-    return after, list(whole), ys
+    return after, whole, ys
 
 
 def _scan_part(
