@@ -40,7 +40,8 @@ def linear_decay(steps: int, *, end: float = 0.0) -> Decay:
     """
     if steps < 1 or not 0 <= end <= 1:
         raise ValueError(f"linear_decay: expected steps of at least 1 and end in [0, 1], got {steps} and {end}.")
-    return optax.linear_schedule(1.0, end, steps)
+    schedule = optax.linear_schedule(1.0, end, steps)
+    return lambda update: jnp.clip(schedule(update), end, 1.0)  # compiled, it may end below by a rounding
 
 
 def exponential_decay(k: float) -> Decay:
