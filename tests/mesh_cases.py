@@ -153,6 +153,35 @@ def test_shards_with_the_default_check(name):
     assert_close(got, jax.jit(jax.value_and_grad(loss_of(loop, lax.scan), (0, 1, 2)))(*args))
 
 
+def test_units_split_over_devices():
+    """Each device holds some columns of the weights, and gathers the state at every step."""
+    mesh, _ = on_mesh("auto", {}, {}, {})
+    params, xs = rnnjax.rnn(F, H).init(jax.random.key(0)), normal(5, T, B, F)
+
+    def share(scan, params, xs):
+        def step(h, x):
+            whole = lax.all_gather(h, "batch", axis=1, tiled=True)
+            h = jnp.tanh(whole @ params.w_h + x @ params.w_x + params.b[None])
+            return h, h
+
+        h = lax.pcast(jnp.zeros((B, H // 8)), "batch", to="varying")
+        return lax.psum((scan(step, h, xs)[1] ** 2).sum(), "batch")
+
+    columns = type(params)(P(None, "batch"), P(None, "batch"), P("batch"))
+
+    def gradient(scan):
+        whole = jax.shard_map(functools.partial(share, scan), mesh=mesh, in_specs=(columns, P()), out_specs=P())
+        return jax.jit(jax.value_and_grad(whole, (0, 1)))(params, xs)
+
+    assert_close(gradient(rnnjax.scan), gradient(lax.scan))
+    cell = rnnjax.rnn(F, H)
+
+    def on_one(params, xs):
+        return (rnnjax.unroll(cell, params, xs, cell.initial_carry((B,)))[1] ** 2).sum()
+
+    assert_close(gradient(rnnjax.scan), jax.value_and_grad(on_one, (0, 1))(params, xs))
+
+
 def test_vmap_over_a_mesh_axis():
     loop, *args = case("gru")
     mesh, _ = on_mesh("auto", *args)

@@ -20,6 +20,9 @@ from rnnjax.rewrite.loops import as_loops, is_scan, loop_p, plain_scan, read_loo
 
 @loop_p.def_impl
 def _run(*args, **params):
+    debugs = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # type: ignore[attr-defined]
+    if debugs:  # JAX runs a program again, piece by piece, to find what is not finite
+        return scan_p.bind(*args, **params)
     return _compiled(**params)(*args)
 
 
