@@ -60,6 +60,7 @@ WITHIN = {  # each module of a package may import those before it
         "layout",
         "packing",
         "delay",
+        "sums",
         "plan",
         "execute",
         "lower",

@@ -18,7 +18,9 @@ INPUT < CARRY. Whatever is on no list of kinds.py stays in the loop; whatever fa
     layout.py     weights as a CPU reads them best
     packing.py    what a GPU stacks up, as one array
     delay.py      products that a loop carries, taken where a GPU reads them
+    sums.py       accumulators of products, gradients of weights above all
     plan.py       what leaves a loop, before and after it, and how many steps at once
-    lower.py      a loop computed along its plan: the lowering rule
+    execute.py    a loop computed along its plan
+    lower.py      the lowering rule
     entry.py      the way in
 """

@@ -11,7 +11,8 @@ from jax.interpreters import ad
 from rnnjax.rewrite import at_once, jaxprs, packing
 from rnnjax.rewrite.jaxprs import Var
 from rnnjax.rewrite.loops import plain_scan
-from rnnjax.rewrite.plan import Plan, Sum
+from rnnjax.rewrite.plan import Plan
+from rnnjax.rewrite.sums import Sum
 
 Group = list[Var]
 
