@@ -66,8 +66,7 @@ def test_jacobians(jacobian):
 
 def test_transposed_where_it_is_linear():
     def program(scan):
-        linear = functools.partial(lambda xs: scan(lambda c, x: ((c + x) @ W, c @ W), 0 * C, xs)[1])
-        (back,) = jax.linear_transpose(linear, XS)(XS)
+        (back,) = jax.linear_transpose(lambda xs: scan(lambda c, x: ((c + x) @ W, c @ W), 0 * C, xs)[1], XS)(XS)
         return back
 
     both(program)

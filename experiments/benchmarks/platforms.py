@@ -1,6 +1,6 @@
 """What the compilers of XLA for TPUs and GPUs make of rnnjax.scan and of jax.lax.scan, on a machine that has neither.
 
-    python -m experiments.benchmarks.platforms      half an hour on two CPU cores; --smoke: a minute
+    python -m experiments.benchmarks.platforms      ten minutes on two CPU cores; --smoke: a minute
 
 Needs `pip install libtpu` and, with --no-deps, `jax-cuda13-plugin jax-cuda13-pjrt`, of the version of jaxlib. Programs
 are compiled, never run: kernels, cycles and bytes are the compilers' own, no time of a run is measured. In each pair

@@ -32,10 +32,11 @@ def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
         carry, whole, ys = _run_block(plan, fixed, flat, start, carry, whole, xs)
         return (carry, whole), ys
 
-    whole = [packing.empty(group, loop.length) for group in _in_place(plan)]
+    in_place = _in_place(plan)
+    whole = [packing.empty(group, loop.length) for group in in_place]
     starts = plan.block * lax.iota("int32", loop.length // plan.block)
     (carry, whole), ys = lax.scan(block, (carry, whole), starts, reverse=loop.reverse)
-    stacks = _unpacked(_in_place(plan), whole)
+    stacks = _unpacked(in_place, whole)
     given = iter(y.reshape(loop.length, *y.shape[2:]) for y in ys)
     return [*carry, *(stacks[y] if jaxprs.is_var(y) and y in stacks else next(given) for y in loop.ys)]
 

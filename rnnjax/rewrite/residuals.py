@@ -13,7 +13,7 @@ from typing import Any
 from rnnjax.rewrite import jaxprs
 from rnnjax.rewrite.jaxprs import Jaxpr, Var
 
-# Elementwise functions, and what only moves or adds up values.
+# Elementwise functions, and what only moves values. A reduction costs more to do again than its outcome to keep.
 CHEAP = frozenset(
     """
     abs add add_any and atan2 broadcast_in_dim ceil clamp concatenate convert_element_type copy cos div eq erf exp

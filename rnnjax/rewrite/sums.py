@@ -52,10 +52,7 @@ def find_sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
     found = []
     for number in range(loop.n_carry):
         terms = _terms(loop, number, readers, made_by)
-        addends = [_addend(atom, level, readers, made_by) for atom in terms]
-        addends = [
-            a if a is None or a.product is None or targets.sum_pays(a.product, target) else None for a in addends
-        ]
+        addends = [_addend(atom, level, readers, made_by, target) for atom in terms]
         found.append((number, terms, addends))
     # What is summed without a product goes with the products, if they have it stacked up.
     there = {*loop.xs, *loop.ys}
@@ -100,16 +97,16 @@ def _summands(atom: Atom, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
     return [term for operand in eqn.invars for term in _summands(operand, readers, made_by)]
 
 
-def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var, Eqn]) -> Addend | None:
-    """An addend, followed back to what it is a linear function of."""
+def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var, Eqn], target: Target) -> Addend | None:
+    """An addend, followed back to what it is a linear function of; None if it is better added in the loop."""
     chain: list[Eqn] = []
     while jaxprs.is_var(atom) and level[atom] != INVARIANT:
         eqn = made_by.get(atom)
         once = len(readers[atom]) == 1
         if eqn is None or not once or eqn.primitive.name not in kinds.LINEAR or not jaxprs.is_float(eqn.invars[0]):
-            return Addend(
-                atom, chain[::-1], eqn if once and eqn is not None and _is_summable(eqn, level, made_by) else None
-            )
+            product = eqn if once and eqn is not None and _is_summable(eqn, level, made_by) else None
+            pays = product is None or targets.sum_pays(product, target)
+            return Addend(atom, chain[::-1], product) if pays else None
         chain.append(eqn)
         (atom,) = eqn.invars
     return None

@@ -9,9 +9,7 @@ MIB = 2**20
 
 # What is computed for all steps at once takes at most so many bytes more than the loop itself, on any platform.
 BUDGET = 16 * MIB
-TPU_BLOCK = (
-    2 * MIB
-)  # of a block, unless it is the shortest: large products take XLA's TPU compiler several times as long
+TPU_BLOCK = 2 * MIB  # unless the block is the shortest: large products take XLA's TPU compiler several times as long
 SHORTEST_BLOCK = 4  # steps, fewer only if there are no more
 
 # On CPUs, a product in the loop runs on one core if it has few columns or little to do, and is then better done for
