@@ -150,14 +150,14 @@ class Learner(NamedTuple):
       forward: `(params of one run, words [T, B]) -> logits [T, B, 2]`.
     """
 
-    start: Callable[[], rnnjax.TrainState]
-    update: Callable[..., tuple[rnnjax.TrainState, jax.Array]]
+    start: Callable[[], rnnjax.training.TrainState]
+    update: Callable[..., tuple[rnnjax.training.TrainState, jax.Array]]
     forward: Callable[..., jax.Array]
 
 
-def number_loss(logits: jax.Array, numbers: jax.Array) -> rnnjax.SumCount:
+def number_loss(logits: jax.Array, numbers: jax.Array) -> rnnjax.losses.SumCount:
     """Cross-entropy, in nats a verb, where there is one."""
-    return rnnjax.get_loss("cross_entropy")(logits, jnp.maximum(numbers, 0), where=numbers >= 0)
+    return rnnjax.losses.get_loss("cross_entropy")(logits, jnp.maximum(numbers, 0), where=numbers >= 0)
 
 
 def make_learner(config: Config, name: str) -> Learner:
@@ -207,7 +207,7 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
 
     whole = config.steps // config.evaluate_every * config.evaluate_every
     chosen = losses[:whole, rows].reshape(-1, config.evaluate_every * config.seeds).mean(axis=1)
-    log = rnnjax.MetricsLog(run.folder / "metrics.jsonl")
+    log = rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
     for i, loss in enumerate(chosen):
         log.write(step=(i + 1) * config.evaluate_every, lesson=lesson, cell=cell, loss=float(loss))
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda leaf: leaf[rows], trained))

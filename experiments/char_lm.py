@@ -174,11 +174,11 @@ def make_model(config: Config, vocabulary_size: int) -> LanguageModel:
     return LanguageModel(init, stacked.initial_carry, logits, step)
 
 
-def load(config: Config) -> tuple[rnnjax.Vocabulary, np.ndarray, np.ndarray]:
+def load(config: Config) -> tuple[rnnjax.data.Vocabulary, np.ndarray, np.ndarray]:
     """The vocabulary, the ids to train on, and the held-out ids."""
     text = datasets.load_text(config.data)
-    vocabulary = rnnjax.Vocabulary.of(text)
-    return vocabulary, *rnnjax.held_out_split(vocabulary.encode(text), config.held_out)
+    vocabulary = rnnjax.data.Vocabulary.of(text)
+    return vocabulary, *rnnjax.data.held_out_split(vocabulary.encode(text), config.held_out)
 
 
 def main(config: Config) -> dict:
@@ -187,15 +187,15 @@ def main(config: Config) -> dict:
     if config.smoke and not config.resume:
         config = dataclasses.replace(config, **SMOKE)
     vocabulary, training_ids, held_out_ids = load(config)
-    streams = rnnjax.make_streams(
+    streams = rnnjax.data.make_streams(
         training_ids, batch_size=config.batch, steps=config.window, restart_every=config.restart_every
     )
     model = make_model(config, len(vocabulary.symbols))
     objective = OBJECTIVES[config.objective]
     optimizer = make_optimizer(config)
     key_init, key_run, key_sample = jax.random.split(jax.random.key(config.seed), 3)
-    state = rnnjax.init_state(model.init(key_init), optimizer, key=key_run)
-    uniform = rnnjax.SumCount(math.log(len(vocabulary.symbols)) * config.window, config.window)
+    state = rnnjax.training.init_state(model.init(key_init), optimizer, key=key_run)
+    uniform = rnnjax.losses.SumCount(math.log(len(vocabulary.symbols)) * config.window, config.window)
     stream = Stream(model.initial_carry((config.batch,)), jnp.float32(objective(uniform)))
     evaluate = make_evaluate(model, held_out_ids)
 
@@ -221,14 +221,18 @@ def main(config: Config) -> dict:
         if config.preset != "min-char-rnn" or snapshot.step in REPORTED or snapshot.step % 1000 == 0:
             tqdm.write(f"--- {snapshot.step} updates, smoothed loss {smooth_loss:.3f}\n{text}\n", file=sys.stdout)
 
-    with rnnjax.Checkpoints(folder / "checkpoints", config=checkpoint_config(config)) as checkpoints:
+    with rnnjax.training.Checkpoints(folder / "checkpoints", config=checkpoint_config(config)) as checkpoints:
         early_stop = config.patience > 0
-        saved = rnnjax.restore_progress(checkpoints, state, stream, early_stop=early_stop) if config.resume else None
-        samples = rnnjax.MetricsLog(folder / "samples.jsonl", step=int(saved.state.step) if saved else -1)
+        saved = (
+            rnnjax.training.restore_progress(checkpoints, state, stream, early_stop=early_stop)
+            if config.resume
+            else None
+        )
+        samples = rnnjax.training.MetricsLog(folder / "samples.jsonl", step=int(saved.state.step) if saved else -1)
         if saved is None:
-            write_sample(rnnjax.Snapshot(0, state, stream, math.nan))
-        result = rnnjax.fit(
-            rnnjax.make_tbptt_step(
+            write_sample(rnnjax.training.Snapshot(0, state, stream, math.nan))
+        result = rnnjax.training.fit(
+            rnnjax.training.make_tbptt_step(
                 make_loss(model, config.batch, objective, dropout=config.dropout > 0), optimizer, objective=objective
             ),
             state,
@@ -317,21 +321,21 @@ def sample(config: SampleConfig) -> str:
     """Writes on from a prompt, with the newest checkpoint of a run."""
     folder = report.last_run_folder(config.out, NAME)
     trained = Config(**json.loads((folder / "config.json").read_text()))
-    vocabulary = rnnjax.Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
     if not config.prompt:
         raise ValueError("expected --prompt to be at least one character, got none.")
     prompt = vocabulary.encode(config.prompt)
     model = make_model(trained, len(vocabulary.symbols))
-    state = rnnjax.init_state(model.init(jax.random.key(0)), make_optimizer(trained), key=jax.random.key(0))
+    state = rnnjax.training.init_state(model.init(jax.random.key(0)), make_optimizer(trained), key=jax.random.key(0))
     stream = Stream(model.initial_carry((trained.batch,)), jnp.float32(0))
-    with rnnjax.Checkpoints(folder / "checkpoints", config=checkpoint_config(trained)) as checkpoints:
-        saved = rnnjax.restore_progress(checkpoints, state, stream, early_stop=trained.patience > 0)
+    with rnnjax.training.Checkpoints(folder / "checkpoints", config=checkpoint_config(trained)) as checkpoints:
+        saved = rnnjax.training.restore_progress(checkpoints, state, stream, early_stop=trained.patience > 0)
     if saved is None:
         raise ValueError(f"expected a checkpoint in {folder}/checkpoints, found none; train first.")
     params = saved.state.params if saved.best_params is None else saved.best_params
-    transforms = [rnnjax.temperature(config.temperature)]
-    transforms += [rnnjax.top_k(config.top_k)] if config.top_k else []
-    transforms += [rnnjax.top_p(config.top_p)] if config.top_p < 1 else []
+    transforms = [rnnjax.decoding.temperature(config.temperature)]
+    transforms += [rnnjax.decoding.top_k(config.top_k)] if config.top_k else []
+    transforms += [rnnjax.decoding.top_p(config.top_p)] if config.top_p < 1 else []
 
     def step_fn(carry, token):
         return model.step(params, carry, token)
@@ -343,7 +347,7 @@ def sample(config: SampleConfig) -> str:
         bos_id=int(prompt[0]),
         prompt=prompt[1:],
         max_steps=config.length,
-        transform=rnnjax.chain(*transforms),
+        transform=rnnjax.decoding.chain(*transforms),
     )
     text = config.prompt + vocabulary.decode(np.asarray(result.tokens[0]))
     print(text)

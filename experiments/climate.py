@@ -360,7 +360,7 @@ def fit_networks(name: str, model, task: Task, config: Config, run: experiment.R
         inputs, targets = batch  # [blocks, T, B, F] and [blocks, B, K]: the members of a block read the same
         members = jax.vmap(apply, in_axes=(0, None, 0))
         g = jax.vmap(members)(params, inputs, jax.random.split(key, (config.blocks, config.members)))
-        return rnnjax.masked_mean(jnp.abs(g - targets[:, None]))
+        return rnnjax.losses.masked_mean(jnp.abs(g - targets[:, None]))
 
     def batches(step):
         rng = np.random.default_rng((config.seed, step))

@@ -140,13 +140,13 @@ def learn(config: Config, run: experiment.Run, held_out: Days):
 
     def loss_fn(params, batch, *, key):
         del key
-        return rnnjax.get_loss("cross_entropy")(apply(params, batch.inputs)[0], batch.dishes)
+        return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.inputs)[0], batch.dishes)
 
     forward = jax.jit(apply)
 
     def evaluate(state):
         logits, _ = forward(state.params, held_out.inputs)
-        loss = rnnjax.get_loss("cross_entropy")(logits, held_out.dishes)
+        loss = rnnjax.losses.get_loss("cross_entropy")(logits, held_out.dishes)
         return {"held_out_loss": float(loss.mean), "accuracy": accuracy(logits, held_out)}
 
     def batches(step):

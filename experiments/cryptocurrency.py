@@ -160,11 +160,11 @@ def make_model(config: Config, features: int):
     return init, apply
 
 
-def losses(outputs: tuple[jax.Array, jax.Array], up: jax.Array, returns: jax.Array) -> rnnjax.SumCount:
+def losses(outputs: tuple[jax.Array, jax.Array], up: jax.Array, returns: jax.Array) -> rnnjax.losses.SumCount:
     """Cross-entropy of the direction, and a Huber loss of the return, which heavy tails would rule otherwise."""
-    direction = rnnjax.get_loss("binary_cross_entropy")(outputs[0], up)
-    size = rnnjax.get_loss("huber")(outputs[1], returns)
-    return rnnjax.SumCount(direction.sum + size.sum, direction.count)
+    direction = rnnjax.losses.get_loss("binary_cross_entropy")(outputs[0], up)
+    size = rnnjax.losses.get_loss("huber")(outputs[1], returns)
+    return rnnjax.losses.SumCount(direction.sum + size.sum, direction.count)
 
 
 def fit_network(task: Task, model, config: Config, folder: Path, name: str):

@@ -233,7 +233,7 @@ def fit_network(name: str, model: Model, scaled: np.ndarray, config: Config, fol
     def loss_fn(params, batch, *, key):
         del key
         forecasts = model.forecast(params, batch[:-1])
-        return rnnjax.get_loss("mean_squared")(forecasts, batch[-len(forecasts) :])
+        return rnnjax.losses.get_loss("mean_squared")(forecasts, batch[-len(forecasts) :])
 
     def evaluate(state):
         forecasts = model.forecast(state.params, validation[:-1])[-1]

@@ -179,27 +179,27 @@ START, DESCENT_RATE, DESCENT_BOUND, GOOD = (5.4, -1.8), 0.5, 0.2, 0.01
 WALL = 0.622  # it runs along b = 0.5 - 0.622 w, where h_0 is a fixed point: so does the grid, or the picture has teeth
 
 
-def unit_loss(params: Unit, batch=None, *, key=None) -> rnnjax.SumCount:
+def unit_loss(params: Unit, batch=None, *, key=None) -> rnnjax.losses.SumCount:
     """(h_50 - 0.7)^2 of h_t = sigmoid(w h_{t-1} + b) from h_0 = sigmoid(0.5), as in Pascanu et al. 2013."""
     del batch, key
     cell = rnnjax.rnn(1, 1, activation=jax.nn.sigmoid)
     weights = rnnjax.RNNParams(w_x=jnp.zeros((1, 1)), w_h=params.w.reshape(1, 1), b=params.b.reshape(1))
     start = rnnjax.RNNCarry(jax.nn.sigmoid(jnp.full(1, 0.5)))
     carry, _ = rnnjax.unroll(cell, weights, jnp.zeros((50, 1)), start)
-    return rnnjax.masked_mean((carry.h - 0.7) ** 2)
+    return rnnjax.losses.masked_mean((carry.h - 0.7) ** 2)
 
 
 def descend(starts: np.ndarray, steps: int, bound: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradient descent from each of N starts `[N, 2]`: points `[N, S, 2]`, losses and gradient norms there `[N, S]`."""
-    optimizer = rnnjax.get_optimizer("sgd", DESCENT_RATE, clip_norm=bound)
-    update = rnnjax.make_train_step(unit_loss, optimizer)
+    optimizer = rnnjax.training.get_optimizer("sgd", DESCENT_RATE, clip_norm=bound)
+    update = rnnjax.training.make_train_step(unit_loss, optimizer)
 
     def body(state, _):
         after, metrics = update(state, None)
         return after, (jnp.stack(state.params), metrics.loss, metrics.grad_norm)
 
     def one(start):
-        state = rnnjax.init_state(Unit(start[0], start[1]), optimizer, key=jax.random.key(0))
+        state = rnnjax.training.init_state(Unit(start[0], start[1]), optimizer, key=jax.random.key(0))
         return jax.lax.scan(body, state, length=steps)[1]
 
     return tuple(map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(starts, jnp.float32))))
@@ -268,7 +268,7 @@ def make_loss(apply):
 
     def loss_fn(params, batch, *, key):
         del key
-        return rnnjax.get_loss("cross_entropy")(apply(params, batch.inputs), batch.targets)
+        return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.inputs), batch.targets)
 
     return loss_fn
 
@@ -291,13 +291,13 @@ class Descent(NamedTuple):
     """A network trained with clipping or without.
 
     Attributes:
-      result: of `rnnjax.fit`, which stops where a loss is not finite.
+      result: of `rnnjax.training.fit`, which stops where a loss is not finite.
       losses: of each update, in nats.
       norms: of the gradient before it is clipped.
       accuracy: on held-out sequences.
     """
 
-    result: rnnjax.FitResult
+    result: rnnjax.training.FitResult
     losses: np.ndarray
     norms: np.ndarray
     accuracy: float
@@ -312,15 +312,15 @@ def train_clipped(config: Config, run: experiment.Run, name: str, value: float, 
     init, apply = make_model(cell, config.trained_hidden)
     plain = {"optimizer": "sgd", "learning_rate": config.clip_rate, "schedule": "constant"}
     optimizer = make_optimizer(dataclasses.replace(config, **plain, clip_value=value, clip_norm=norm))
-    update, descents = rnnjax.make_train_step(make_loss(apply), optimizer), []
+    update, descents = rnnjax.training.make_train_step(make_loss(apply), optimizer), []
     for number in range(1 if relu else config.clip_seeds):
         key_init, key_run = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
         folder = run.folder / "clipping" / f"{name.replace(', ', '_').replace(' ', '_')}_{number}"
         folder.mkdir(parents=True)
         print(f"clipping {name}, network {number + 1}", flush=True)
-        result = rnnjax.fit(  # itself, since a run that diverges is a result here
+        result = rnnjax.training.fit(  # itself, since a run that diverges is a result here
             update,
-            rnnjax.init_state(init(key_init), optimizer, key=key_run),
+            rnnjax.training.init_state(init(key_init), optimizer, key=key_run),
             batches_of(config, number),
             steps=config.clip_steps,
             steps_per_call=1 if relu else config.steps_per_call,  # of a call that fails no loss is written

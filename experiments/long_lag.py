@@ -154,8 +154,8 @@ def make_loss(apply):
         del key
         outputs = apply(params, batch.inputs)
         if batch.allowed is None:
-            return rnnjax.get_loss("mean_squared")(outputs[..., 0], batch.targets, where=batch.where)
-        return rnnjax.get_loss("cross_entropy")(outputs, batch.targets, where=batch.where)
+            return rnnjax.losses.get_loss("mean_squared")(outputs[..., 0], batch.targets, where=batch.where)
+        return rnnjax.losses.get_loss("cross_entropy")(outputs, batch.targets, where=batch.where)
 
     return loss_fn
 
@@ -255,11 +255,11 @@ def make_updates(config: Config, way: Way):
     """The optimizer, and `(states, batches, validation) -> (states, mean squared errors)`: a learning rate each."""
 
     def adam(learning_rate):
-        return rnnjax.get_optimizer("adam", learning_rate, clip_norm=config.clip_norm or None, b2=config.b2)
+        return rnnjax.training.get_optimizer("adam", learning_rate, clip_norm=config.clip_norm or None, b2=config.b2)
 
     optimizer = optax.inject_hyperparams(adam)
     loss_fn = make_loss(make_way(way, config.lag_hidden, 3)[1])
-    step = rnnjax.make_train_step(loss_fn, optimizer(0.0))  # the state holds the rate
+    step = rnnjax.training.make_train_step(loss_fn, optimizer(0.0))  # the state holds the rate
 
     @jax.jit
     def updates(states, batches, validation):
@@ -276,7 +276,7 @@ def attempt(config: Config, way: Way, lag: int, bar: tqdm) -> tuple[int | None, 
     """Updates until the lag is solved, None if it is not, and the lowest mean squared error."""
     optimizer, updates = make_updates(config, way._replace(biases="usual"))  # one program, whatever it begins with
     params = make_way(way, config.lag_hidden, lag)[0](jax.random.key(config.seed))
-    states = jax.vmap(lambda rate: rnnjax.init_state(params, optimizer(rate), key=jax.random.key(0)))(
+    states = jax.vmap(lambda rate: rnnjax.training.init_state(params, optimizer(rate), key=jax.random.key(0)))(
         jnp.asarray(config.lag_rates)
     )
     validation, lowest = adding(rng_of(config, VALIDATION, lag), 256, lag), np.inf

@@ -17,7 +17,7 @@ nothing. Here each has a grid of its own, two rates a decade, and all rates and 
 in one compiled program (vmap over rate and seed). The rate is chosen on validation data; the test is read once.
 
 Two tasks: the next character of the Python language reference, and the next value of a sum of sines with noise. Then
-the ten losses of `rnnjax.get_loss`, with Adam: six on the series with outliers among the targets, four on telling wave
+the ten losses of `rnnjax.losses.get_loss`, with Adam: six on the series with outliers among the targets, four on telling wave
 forms apart with wrong labels among them. A loss is an axis of vmap, too.
 """
 
@@ -104,7 +104,7 @@ class Task(NamedTuple):
 
     init: Callable[..., Any]
     apply: Callable[..., jax.Array]
-    losses: Sequence[tuple[Callable[..., rnnjax.SumCount], Callable[[jax.Array], jax.Array]]]
+    losses: Sequence[tuple[Callable[..., rnnjax.losses.SumCount], Callable[[jax.Array], jax.Array]]]
     score: Callable[..., list[float]]
     training: Rows
     validation: Rows
@@ -134,11 +134,11 @@ def cut(inputs: np.ndarray, targets: np.ndarray, window: int, stride: int, warmu
 def text_task(config: Config) -> tuple[Task, dict[str, float]]:
     """The next character, and the nats of a guess by how often each one is."""
     text = datasets.load_text("pydoc")[: config.characters]
-    vocabulary = rnnjax.Vocabulary.of(text)
+    vocabulary = rnnjax.data.Vocabulary.of(text)
     ids, size = vocabulary.encode(text), len(vocabulary.symbols)
     parts = cut(ids[:-1], ids[1:], config.window, stride=16)
     init, apply = make_readout(make_cell(config.cell, size, config.hidden), config.hidden, size)
-    cross_entropy = rnnjax.get_loss("cross_entropy")
+    cross_entropy = rnnjax.losses.get_loss("cross_entropy")
     task = Task(
         init,
         lambda params, inputs: apply(params, jax.nn.one_hot(inputs, size)),
@@ -173,7 +173,7 @@ def series_task(config: Config, losses: Sequence[str], *, outliers: bool) -> tup
     parts = [*(recorded if outliers else clean)[:2], clean[2]]
     init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, 1)
 
-    chosen = [rnnjax.get_loss(name) for name in losses]
+    chosen = [rnnjax.losses.get_loss(name) for name in losses]
     task = Task(
         init,
         lambda params, inputs: apply(params, inputs[:, :, None])[config.window // 2 :, :, 0],
@@ -216,7 +216,7 @@ def wave_task(config: Config, losses: Sequence[str]) -> tuple[Task, dict[str, fl
     init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, len(WAVES))
 
     def make(name):
-        loss = rnnjax.get_loss(name)
+        loss = rnnjax.losses.get_loss(name)
 
         def values(logits, labels):
             ones = jax.nn.one_hot(labels, len(WAVES))
@@ -289,7 +289,9 @@ def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float]
         def objective(parts):
             return jax.lax.switch(which, finish, parts.mean)
 
-        return rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(named, rate), objective=objective)(state, batch)
+        return rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(named, rate), objective=objective)(
+            state, batch
+        )
 
     start = sweep.make_start(named, task.init, seed)
     update, training = sweep.make_update(one_run, (which, rate)), task.training
@@ -327,7 +329,7 @@ def grid_of(config: Config, optimizer: str) -> list[float]:
 
 def compare(config: Config, run: experiment.Run, name: str, task: Task) -> dict[str, Found]:
     """Every optimizer on a task."""
-    found, log = {}, rnnjax.MetricsLog(run.folder / "metrics.jsonl")
+    found, log = {}, rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
     for optimizer in config.optimizers:
         [found[optimizer]] = try_rates(config, task, optimizer, grid_of(config, optimizer), f"{name}, {optimizer}")
         for i, loss in enumerate(found[optimizer].curve):

@@ -81,21 +81,21 @@ def make_loss(config: Config, model: translator.Translator, judge):
 
     def loss_fn(players: Players, batch: translator.TrainingBatch, *, key):
         pairs, (key_drop, key_sample) = batch.pairs, jax.random.split(key)
-        mask = rnnjax.length_mask(pairs.target_lengths, pairs.targets.shape[0])
+        mask = rnnjax.losses.length_mask(pairs.target_lengths, pairs.targets.shape[0])
         step_fn, carry = translator.begin(model, frozen(players.model), pairs)
         read = translator.shifted(pairs.targets)
-        own = rnnjax.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=0.0).inputs
+        own = rnnjax.seq2seq.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=0.0).inputs
         over_truth = model.outputs(players.model, pairs, key=key_drop)
         over_own = model.outputs(players.model, pairs, read=own, key=key_drop)
-        nll = rnnjax.sequence_loss(model.project(players.model, over_truth), pairs.targets, where=mask)
+        nll = rnnjax.losses.sequence_loss(model.project(players.model, over_truth), pairs.targets, where=mask)
 
         def verdict(params, outputs, is_truth):
             logits = judge(params, outputs, pairs.target_lengths)
-            return rnnjax.get_loss("binary_cross_entropy")(logits, jnp.full_like(logits, is_truth)).mean
+            return rnnjax.losses.get_loss("binary_cross_entropy")(logits, jnp.full_like(logits, is_truth)).mean
 
         of_judge = verdict(players.judge, frozen(over_truth), 1.0) + verdict(players.judge, frozen(over_own), 0.0)
         of_decoder = config.weight * verdict(frozen(players.judge), over_own, 1.0)
-        return rnnjax.SumCount(nll.sum + nll.count * (of_judge + of_decoder), nll.count)
+        return rnnjax.losses.SumCount(nll.sum + nll.count * (of_judge + of_decoder), nll.count)
 
     return loss_fn
 

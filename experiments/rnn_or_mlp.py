@@ -203,12 +203,12 @@ def make_learner(config: Config, model: str, features: int, window: int, ragged:
 
     def loss_fn(params, batch, *, key):
         del key
-        return rnnjax.get_loss("cross_entropy")(apply(params, batch.xs, batch.lengths), batch.labels)
+        return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.xs, batch.lengths), batch.labels)
 
     return Learner(
         *sweep.over_rates(config, init, loss_fn, config.rates, config.seeds),
         jax.jit(jax.vmap(apply, in_axes=(0, None, None))),
-        jax.jit(rnnjax.make_train_step(loss_fn, sweep.scaled_optimizer(config, config.rates[0]))),
+        jax.jit(rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(config, config.rates[0]))),
         jax.jit(apply),
         size_of(init),
     )
@@ -250,7 +250,7 @@ def learn(config: Config, run: experiment.Run, name: str, task: Task, model: str
     margin = (logits[..., 1] - logits[..., 0]) * (1 - 2 * validation.labels)  # of the wrong answer, [R, N]
     best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
     rows = slice(best * config.seeds, (best + 1) * config.seeds)
-    log = rnnjax.MetricsLog(run.folder / "metrics.jsonl")
+    log = rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
     for done in range(0, config.steps, config.steps_per_call):
         loss = losses[done : done + config.steps_per_call, rows].mean()
         log.write(step=done + config.steps_per_call, task=name, model=model, loss=float(loss))
@@ -472,7 +472,7 @@ def write_times(run: experiment.Run, costs: dict[tuple[str, str], Cost]) -> None
     names = [title(config, model) for model in MODELS]
     header = ["task", *(f"update, {n} (ms)" for n in names), "ratio", *(f"predict, {n} (ms)" for n in names), "ratio"]
     text = f"Median of {config.repeats} calls, {config.batch} examples a call, {jax.devices()[0].platform}."
-    rnnjax.write_text(run.folder / "times.md", f"# Times\n\n{text}\n\n{report.grid(header, rows)}\n")
+    rnnjax.data.write_text(run.folder / "times.md", f"# Times\n\n{text}\n\n{report.grid(header, rows)}\n")
     print(f"\n{text}\n{report.grid(header, rows)}", flush=True)
 
 

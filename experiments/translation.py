@@ -179,7 +179,7 @@ def main(config: Config) -> dict:
         found = translator.answer(search, params, test)
         texts[width] = [target.decode(row) for row in found.tokens]
         of_found, right = scorer(params, *sources, found.tokens, found.lengths), translator.exact_match(found, test)
-        faults[width] = rnnjax.attribute_errors(of_reference, of_found, correct=right)
+        faults[width] = rnnjax.decoding.attribute_errors(of_reference, of_found, correct=right)
         shares = (f"{float(share):.1%}" for share in (faults[width].search_share, faults[width].model_share))
         score = bleu(texts[width], test_pairs)
         sweep.append([width, f"{score:.2f}", f"{right.mean():.1%}", f"{of_found.mean():.4f}", *shares])

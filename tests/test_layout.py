@@ -1,6 +1,8 @@
 """The architecture: import arrows, the public names, and what the project may not say."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -12,127 +14,133 @@ import rnnjax
 
 ROOT = Path(__file__).parents[1]
 
-# What each module may import from rnnjax. Decoding, attention and training never import cells.
+BOTTOM = {"_types", "_masking", "_checks", "_jaxprs"}
+# Which namespaces each namespace may import, above the bottom. Decoding, attention and training never import cells.
 ARROWS = {
+    "cells": set(),
+    "combinators": set(),
+    "recurrence": set(),
+    "attention": set(),
+    "losses": set(),
+    "data": set(),
+    "decoding": {"recurrence"},
+    "seq2seq": {"recurrence", "attention", "losses", "decoding"},
+    "training": {"data", "losses"},
+    "diagnostics": {"recurrence"},
+    "testing": {"recurrence"},
+}
+WITHIN_BOTTOM = {
     "_jaxlib_check": set(),
-    "types": set(),
-    "masking": {"types"},
-    "initializers": {"types"},
-    "cells": {"types", "cells"},
-    "combinators": {"types", "masking"},
-    "rewrite": {"rewrite"},
-    "eager": set(),
-    "scan": {"eager", "rewrite"},
-    "explain": {"rewrite", "scan"},
-    "unroll": {"types", "eager", "masking", "scan"},
-    "stepping": {"types", "scan"},
-    "largest": {"types"},
-    "sampling": {"types", "masking", "scan", "stepping", "largest"},
-    "beam": {"types", "masking", "scan", "stepping", "largest"},
-    "scoring": {"types", "masking", "scan", "stepping", "beam"},
-    "attention": {"types", "masking", "attention"},
-    "seq2seq": {"types", "unroll", "attention"},
-    "exposure": {"types", "masking", "scan", "stepping", "losses"},
-    "losses": {"types", "masking"},
-    "optimizers": {"types"},
-    "reporting": {"text"},
-    "checkpoints": set(),
-    "parallel": {"masking"},
-    "training": {"types", "masking", "checkpoints", "reporting"},
-    "text": set(),
-    "windows": set(),
-    "diagnostics": {"types", "scan", "unroll", "rewrite"},
-    "testing": {"types", "unroll"},
+    "_jaxprs": set(),
+    "_types": set(),
+    "_masking": {"_types"},
+    "_checks": {"_types", "_masking"},
 }
-WITHIN = {  # each module of a package may import those before it
-    "attention": ("base", "common", "mechanism", "additive", "dot", "location", "local", "monotonic"),
-    "cells": ("common", "rnn", "gru", "lstm", "gated", "layer_norm", "conv"),
-    "rewrite": (
-        "jaxprs",
-        "kinds",
-        "fallback",
-        "targets",
-        "loops",
-        "residuals",
-        "split",
-        "rules",
-        "at_once",
-        "layout",
-        "packing",
-        "delay",
-        "sums",
-        "plan",
-        "execute",
-        "lower",
-        "entry",
+# In these folders each file may import those before it.
+ORDER = {
+    "attention": ("_base", "_common", "_mechanism", "_additive", "_dot", "_location", "_local", "_monotonic"),
+    "recurrence/_rewrite": (
+        "kinds", "fallback", "targets", "loops", "residuals", "split", "rules", "at_once", "layout", "packing",
+        "delay", "sums", "plan", "execute", "lower", "entry",
     ),
-}
-NUMPY_ONLY = ("text", "windows")
+}  # fmt: skip
+NUMPY_ONLY = "data"
 
 
 def imports(path):
-    """Dotted names that a file imports."""
+    """Dotted names that a file imports, of rnnjax down to the module."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" if node.module == "rnnjax" else node.module for alias in node.names}
+            found.add(node.module)
+            if node.module.startswith("rnnjax"):
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def module_of(path):
-    return path.relative_to(ROOT / "rnnjax").parts[0].removesuffix(".py")
-
-
+FACES = [ROOT / "rnnjax" / namespace / "__init__.py" for namespace in ARROWS]
 LIBRARY = [path for path in sorted((ROOT / "rnnjax").rglob("*.py")) if path != ROOT / "rnnjax" / "__init__.py"]
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_point_down(path):
-    module = module_of(path)
-    assert module in ARROWS, f"a new module {module}: give it a row in ARROWS"
+    room = path.relative_to(ROOT / "rnnjax").parts[0].removesuffix(".py")
+    allowed = WITHIN_BOTTOM[room] if room in WITHIN_BOTTOM else BOTTOM | ARROWS[room] | {room}
+    for name in imports(path):
+        top, *below = name.split(".")
+        assert top not in ("experiments", "tests", "matplotlib", "tyro", "torch")
+        if top == "rnnjax" and below:
+            assert below[0] in allowed, f"{path.name} imports {name}"
+            if below[0] != room and len(below) > 1:  # of another namespace, its face only
+                assert not below[1].startswith("_"), f"{path.name} reaches behind the face of {below[0]}: {name}"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_are_faces_or_private(path):
+    inner = path.relative_to(ROOT / "rnnjax").parts
+    assert path.name == "__init__.py" or any(part.startswith("_") for part in inner), f"{path} looks public"
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: path.parent.name)
+def test_faces_do_nothing_but_export(path):
+    names = importlib.import_module(f"rnnjax.{path.parent.name}").__all__
+    assert names == sorted(names)
+    body = ast.parse(path.read_text()).body
+    assert all(isinstance(node, (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign)) for node in body)
+
+
+@pytest.mark.parametrize(("folder", "module"), [(folder, module) for folder in ORDER for module in ORDER[folder]])
+def test_imports_within_a_folder_point_down(folder, module):
+    here, before = ROOT / "rnnjax" / folder, ORDER[folder][: ORDER[folder].index(module)]
+    assert {path.stem for path in here.glob("*.py")} == {"__init__", *ORDER[folder]}
+    package = f"rnnjax.{folder.replace('/', '.')}"
+    for name in imports(here / f"{module}.py"):
+        if name.startswith(package + "."):
+            assert name.removeprefix(package + ".").split(".")[0] in before, f"{module} imports {name}"
+
+
+def test_data_needs_numpy_only():
+    for path in (ROOT / "rnnjax" / NUMPY_ONLY).glob("*.py"):
+        assert not {name for name in imports(path) if name.split(".")[0] in ("jax", "flax")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda path: path.stem)
+def test_experiments_use_public_names(path):
     for name in imports(path):
         if name.split(".")[0] == "rnnjax":
-            assert name.split(".")[1] in ARROWS[module], f"{path.name} imports {name}"
-        assert name.split(".")[0] not in ("experiments", "tests", "matplotlib", "tyro", "torch")
+            assert not any(part.startswith("_") for part in name.split(".")), f"{path.name} imports {name}"
+    for node in ast.walk(ast.parse(path.read_text())):
+        chain, below = node, []
+        while isinstance(chain, ast.Attribute):
+            below.insert(0, chain.attr)
+            chain = chain.value
+        if below and isinstance(chain, ast.Name) and chain.id == "rnnjax":
+            face = rnnjax
+            for name in below[: 1 if below[0] not in ARROWS else 2]:
+                assert name in face.__all__, f"{path.name} uses rnnjax.{'.'.join(below)}"
+                face = getattr(face, name)
 
 
-@pytest.mark.parametrize(("package", "module"), [(package, module) for package in WITHIN for module in WITHIN[package]])
-def test_imports_within_a_package_point_down(package, module):
-    folder, before = ROOT / "rnnjax" / package, WITHIN[package][: WITHIN[package].index(module)]
-    assert {path.stem for path in folder.glob("*.py")} == {"__init__", *WITHIN[package]}
-    for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"rnnjax.{package}"):
-            of_package = node.module == f"rnnjax.{package}"
-            assert {a.name for a in node.names} <= set(before) if of_package else node.module.split(".")[-1] in before
+def public_objects():
+    """Every public function and class, by its dotted name."""
+    for namespace in (rnnjax, *(getattr(rnnjax, name) for name in ARROWS)):
+        for name in namespace.__all__:
+            if callable(getattr(namespace, name)) and name not in ("StepFn", "MakeInputs"):  # aliases of types
+                yield f"{namespace.__name__}.{name}", getattr(namespace, name)
 
 
-@pytest.mark.parametrize("module", NUMPY_ONLY)
-def test_host_side_modules_need_numpy_only(module):
-    assert not {name for name in imports(ROOT / "rnnjax" / f"{module}.py") if name.split(".")[0] in ("jax", "flax")}
+def test_the_top_level_is_short():
+    assert rnnjax.__all__ == sorted(rnnjax.__all__)
+    assert len({*rnnjax.__all__} - {*ARROWS, "__version__"}) <= 55
+    assert all(inspect.isfunction(getattr(rnnjax, name)) for name in ("scan", "unroll"))
 
 
-def test_experiments_use_public_names():
-    for path in (ROOT / "experiments").rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rnnjax":
-                assert node.attr in rnnjax.__all__, f"{path.name} uses rnnjax.{node.attr}"
-
-
-def test_public_names():
-    assert rnnjax.__all__ == sorted(rnnjax.__all__) and len(set(rnnjax.__all__)) == len(rnnjax.__all__)
-    for name in rnnjax.__all__:
-        assert hasattr(rnnjax, name)
-        if callable(getattr(rnnjax, name)) and name != "StepFn":  # an alias of a type
-            assert getattr(rnnjax, name).__doc__, f"{name} has no docstring"
-
-
-def test_public_functions_show_an_example():
-    for name in rnnjax.__all__:
-        public = getattr(rnnjax, name)
-        if callable(public) and not isinstance(public, type) and name != "StepFn":
+def test_public_objects_are_documented():
+    for name, public in public_objects():
+        assert public.__doc__, f"{name} has no docstring"
+        if not isinstance(public, type):
             assert ">>>" in public.__doc__, f"{name} has no example"
 
 

@@ -7,13 +7,13 @@ import pytest
 from helpers import assert_close, normal
 
 import rnnjax
-from rnnjax import masking
+from rnnjax import _masking as masking
 
 NAN = float("nan")
 
 
 def test_length_mask_is_true_before_the_length():
-    mask = rnnjax.length_mask(jnp.array([0, 1, 4, 5]), 5)
+    mask = rnnjax.losses.length_mask(jnp.array([0, 1, 4, 5]), 5)
     assert mask.dtype == jnp.bool_
     expected = [[t < length for length in (0, 1, 4, 5)] for t in range(5)]
     assert mask.tolist() == expected
@@ -21,13 +21,13 @@ def test_length_mask_is_true_before_the_length():
 
 @pytest.mark.parametrize("lengths", [3, [[2, 0, 7], [1, 5, 3]], np.array([0, 3], np.uint8), np.array([7], np.int16)])
 def test_length_mask_takes_any_shape_and_integer(lengths):
-    mask = rnnjax.length_mask(jnp.asarray(lengths), 7)
+    mask = rnnjax.losses.length_mask(jnp.asarray(lengths), 7)
     assert mask.shape == (7, *np.shape(lengths))
     assert mask.sum(0).tolist() == np.asarray(lengths).tolist()
 
 
 def test_length_mask_of_no_steps_is_empty():
-    assert rnnjax.length_mask(jnp.array([0, 2, 3]), 0).shape == (0, 3)
+    assert rnnjax.losses.length_mask(jnp.array([0, 2, 3]), 0).shape == (0, 3)
 
 
 @pytest.mark.parametrize("lengths", [[2, 8], np.array([2, 8]), np.array([2, 2**40])])
@@ -67,46 +67,46 @@ def test_select_does_not_pass_gradients_to_the_other_side():
 
 def test_masked_mean_counts_entries_behind_prefix_masks():
     values, where = normal(0, 3, 5), jnp.array([True, False, True])
-    got = rnnjax.masked_mean(values, where)
+    got = rnnjax.losses.masked_mean(values, where)
     kept = np.asarray(values, np.float64)[[0, 2]]
-    assert_close(got, rnnjax.SumCount(kept.sum(), 10))
+    assert_close(got, rnnjax.losses.SumCount(kept.sum(), 10))
     assert_close(got.mean, kept.mean())
 
 
 def test_masked_mean_without_a_mask_is_the_mean():
     values = normal(0, 3, 5)
-    assert_close(rnnjax.masked_mean(values).mean, np.mean(np.asarray(values, np.float64)))
-    assert float(rnnjax.masked_mean(values).count) == 15
+    assert_close(rnnjax.losses.masked_mean(values).mean, np.mean(np.asarray(values, np.float64)))
+    assert float(rnnjax.losses.masked_mean(values).count) == 15
 
 
 def test_masked_mean_ignores_nan_behind_the_mask():
     values, where = jnp.array([1.5, NAN, 4.0, NAN]), jnp.array([True, False, True, False])
-    assert_close(rnnjax.masked_mean(values, where), rnnjax.SumCount(5.5, 2))
-    gradient = jax.grad(lambda v: rnnjax.masked_mean(v, where).mean)(values)
+    assert_close(rnnjax.losses.masked_mean(values, where), rnnjax.losses.SumCount(5.5, 2))
+    gradient = jax.grad(lambda v: rnnjax.losses.masked_mean(v, where).mean)(values)
     assert gradient.tolist() == [0.5, 0.0, 0.5, 0.0]
 
 
 def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
     values, where = jnp.array([NAN, 2.0, 3.0]), jnp.zeros(3, bool)
-    got = rnnjax.masked_mean(values, where)
+    got = rnnjax.losses.masked_mean(values, where)
     assert (float(got.sum), float(got.count), float(got.mean)) == (0.0, 0.0, 0.0)
-    assert jax.grad(lambda v: rnnjax.masked_mean(v, where).mean)(values).tolist() == [0.0] * 3
+    assert jax.grad(lambda v: rnnjax.losses.masked_mean(v, where).mean)(values).tolist() == [0.0] * 3
 
 
 def test_means_over_parts_combine_exactly():
     values, where = normal(0, 7, 3), jnp.array([True, True, False, True, False, True, True])
-    parts = [rnnjax.masked_mean(values[cut], where[cut]) for cut in (slice(0, 2), slice(2, 3), slice(3, 7))]
-    assert_close(rnnjax.SumCount.total(parts), rnnjax.masked_mean(values, where))
+    parts = [rnnjax.losses.masked_mean(values[cut], where[cut]) for cut in (slice(0, 2), slice(2, 3), slice(3, 7))]
+    assert_close(rnnjax.losses.SumCount.total(parts), rnnjax.losses.masked_mean(values, where))
 
 
 def test_masked_mean_keeps_the_dtype():
-    got = rnnjax.masked_mean(jnp.array([0.5, 0.25], jnp.bfloat16), jnp.array([True, False]))
+    got = rnnjax.losses.masked_mean(jnp.array([0.5, 0.25], jnp.bfloat16), jnp.array([True, False]))
     assert (got.sum.dtype, got.count.dtype, got.mean.dtype) == (jnp.bfloat16,) * 3
 
 
 def test_masked_softmax_is_softmax_over_what_counts():
     logits, where = 3 * normal(0, 2, 5), jnp.array([[True, False, True, True, False], [True] * 5])
-    got = rnnjax.masked_softmax(logits, where)
+    got = rnnjax.attention.masked_softmax(logits, where)
     for row, keep in enumerate(np.asarray(where)):
         exps = np.exp(np.asarray(logits, np.float64)[row, keep])
         assert_close(got[row, keep], exps / exps.sum())
@@ -115,16 +115,16 @@ def test_masked_softmax_is_softmax_over_what_counts():
 
 def test_masked_softmax_sums_over_the_axis_asked_for():
     logits, where = normal(0, 3, 5), jnp.asarray(np.random.default_rng(0).random((3, 5)) < 0.7)
-    got = rnnjax.masked_softmax(logits, where, axis=0)
-    assert_close(got, rnnjax.masked_softmax(logits.T, where.T).T)
+    got = rnnjax.attention.masked_softmax(logits, where, axis=0)
+    assert_close(got, rnnjax.attention.masked_softmax(logits.T, where.T).T)
     assert_close(got.sum(0), np.any(where, axis=0).astype(float))
 
 
 def test_masked_softmax_of_an_empty_row_is_zero_with_zero_gradient():
     logits, where = normal(0, 2, 3), jnp.array([[False] * 3, [True, True, False]])
     weights = normal(1, 2, 3)
-    gradient = jax.grad(lambda z: (weights * rnnjax.masked_softmax(z, where)).sum())(logits)
-    assert rnnjax.masked_softmax(logits, where)[0].tolist() == [0.0] * 3
+    gradient = jax.grad(lambda z: (weights * rnnjax.attention.masked_softmax(z, where)).sum())(logits)
+    assert rnnjax.attention.masked_softmax(logits, where)[0].tolist() == [0.0] * 3
     assert gradient[0].tolist() == [0.0] * 3
     assert abs(gradient[1, :2]).min() > 1e-3 and gradient[1, 2] == 0
 
@@ -135,7 +135,7 @@ def test_masked_softmax_ignores_what_is_behind_the_mask(poison):
 
     def weighted(fill):
         logits = jnp.where(where, normal(0, 2, 3), fill)
-        return jax.value_and_grad(lambda z: (weights * rnnjax.masked_softmax(z, where)).sum())(logits)
+        return jax.value_and_grad(lambda z: (weights * rnnjax.attention.masked_softmax(z, where)).sum())(logits)
 
     assert_close(weighted(poison), weighted(0.5))
 
@@ -144,6 +144,6 @@ def test_masked_softmax_ignores_what_is_behind_the_mask(poison):
 def test_masked_softmax_survives_large_logits_in_every_dtype(dtype):
     largest = float(jnp.finfo(dtype).max) / 2
     logits = jnp.array([[largest, -largest, largest], [-largest, largest, -largest]], dtype)
-    got = rnnjax.masked_softmax(logits, jnp.array([[True, True, True], [True, False, True]]))
+    got = rnnjax.attention.masked_softmax(logits, jnp.array([[True, True, True], [True, False, True]]))
     assert got.dtype == dtype
     assert got.astype(jnp.float32).tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import rnnjax
 from experiments.lib import cli, plots, report
-from rnnjax.largest import largest
+from rnnjax.decoding._largest import largest
 
 NAME = "decoding"
 PAD, BOS, EOS = 0, 1, 2
@@ -83,7 +83,7 @@ class Problem(NamedTuple):
 
     config: Config
     weights: Weights
-    memory: rnnjax.Memory  # of all sources, leaves [B, S, ...]
+    memory: rnnjax.attention.Memory  # of all sources, leaves [B, S, ...]
 
 
 def make_problem(config: Config) -> Problem:
@@ -92,10 +92,10 @@ def make_problem(config: Config) -> Problem:
     Logits lie far enough apart for near ties to be rare, and energies close enough for attention to be smooth.
     """
     size, vocabulary = config.hidden, config.vocabulary
-    attention = rnnjax.general_attention(size, size)
+    attention = rnnjax.attention.general_attention(size, size)
 
     @jax.jit
-    def draw() -> tuple[Weights, rnnjax.Memory]:
+    def draw() -> tuple[Weights, rnnjax.attention.Memory]:
         keys = jax.random.split(jax.random.key(config.seed), 6)
         weights = Weights(
             jax.random.normal(keys[0], (vocabulary, size)),
@@ -116,11 +116,11 @@ def initial_carry(config: Config, batch_shape: tuple[int, ...]) -> Carry:
     return Carry(cell.initial_carry(batch_shape), jnp.zeros((*batch_shape, config.hidden)))
 
 
-def step(weights: Weights, memory: rnnjax.Memory, carry: Carry, token: jax.Array) -> tuple[Carry, jax.Array]:
+def step(weights: Weights, memory: rnnjax.attention.Memory, carry: Carry, token: jax.Array) -> tuple[Carry, jax.Array]:
     """One step of the model; token [*batch, ...] where the memory is of [*batch]."""
     x = jnp.concatenate([weights.embedding[token], carry.context], axis=-1)
     cell, h = rnnjax.lstm_cell(weights.cell, carry.cell, x)
-    attention = rnnjax.general_attention(h.shape[-1], h.shape[-1])
+    attention = rnnjax.attention.general_attention(h.shape[-1], h.shape[-1])
     context, _ = attention.attend(weights.attention, h, memory)
     mixed = jnp.tanh(jnp.concatenate([h, context], axis=-1) @ weights.mix)
     return Carry(cell, context), mixed @ weights.output + weights.bias
@@ -136,10 +136,10 @@ class Found(NamedTuple):
     scores: jax.Array  # [B, K], or [B]
 
 
-def search(problem: Problem, weights: Weights, memory: rnnjax.Memory, beams: int) -> Found:
+def search(problem: Problem, weights: Weights, memory: rnnjax.attention.Memory, beams: int) -> Found:
     """As a user of rnnjax writes it."""
 
-    def decode(memory: rnnjax.Memory) -> Found:
+    def decode(memory: rnnjax.attention.Memory) -> Found:
         result = rnnjax.beam_search(
             lambda carry, token: step(weights, memory, carry, token),
             initial_carry(problem.config, ()),
@@ -154,7 +154,7 @@ def search(problem: Problem, weights: Weights, memory: rnnjax.Memory, beams: int
     return jax.vmap(decode)(memory)
 
 
-def greedy(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Found:
+def greedy(problem: Problem, weights: Weights, memory: rnnjax.attention.Memory) -> Found:
     """`rnnjax.greedy`, a source a row."""
     result = rnnjax.greedy(
         lambda carry, token: step(weights, memory, carry, token),
@@ -178,7 +178,7 @@ class TwinState(NamedTuple):
     tokens: jax.Array  # all so far, [B, K, T]
 
 
-def twin(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Found:
+def twin(problem: Problem, weights: Weights, memory: rnnjax.attention.Memory) -> Found:
     """Beam search as it is commonly written: a loop over B K rows whose state holds the sequences themselves."""
     config = problem.config
     batch, beams, vocabulary = config.batch, config.beams, config.vocabulary
@@ -213,7 +213,7 @@ def twin(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Found:
     return Found(end.tokens, end.log_prob)
 
 
-def model(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Any:
+def model(problem: Problem, weights: Weights, memory: rnnjax.attention.Memory) -> Any:
     """The steps of the model with tokens that are given; the state holds all logits, so that all are computed."""
     config = problem.config
     rows = (config.batch, config.beams)
@@ -225,7 +225,7 @@ def model(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Any:
     return lax.fori_loop(0, config.steps, body, (initial_carry(config, rows), jnp.zeros((*rows, config.vocabulary))))
 
 
-def products(problem: Problem, weights: Weights, memory: rnnjax.Memory) -> Any:
+def products(problem: Problem, weights: Weights, memory: rnnjax.attention.Memory) -> Any:
     """The products of the model's steps and nothing else, from random inputs; the state holds all results."""
     config, size = problem.config, problem.config.hidden
     rows = (config.batch, config.beams)

@@ -20,13 +20,13 @@ if "--one-kernel-loops" in sys.argv:
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tests.min_char_rnn_twin import Twin, initial_weights
 
 import rnnjax
 from experiments import char_lm
 from experiments.lib import cli, report
 from experiments.lib.language import OBJECTIVES, Stream, make_loss, make_sampler
 from experiments.lib.optimization import make_optimizer
-from tests.min_char_rnn_twin import Twin, initial_weights
 
 NAME = "min_char_rnn"
 ITERATIONS = 100
@@ -48,7 +48,7 @@ def make_program(config, streams, vocabulary_size: int, seed: int):
     """`round -> smoothed loss`: 100 iterations and 200 drawn characters of the preset."""
     model, optimizer = char_lm.make_model(config, vocabulary_size), make_optimizer(config)
     objective = OBJECTIVES[config.objective]
-    step = rnnjax.make_tbptt_step(make_loss(model, 1, objective), optimizer, objective=objective)
+    step = rnnjax.training.make_tbptt_step(make_loss(model, 1, objective), optimizer, objective=objective)
     sampler = make_sampler(model, config.sample_length, config.temperature)
 
     @jax.jit
@@ -59,7 +59,7 @@ def make_program(config, streams, vocabulary_size: int, seed: int):
 
         return jax.lax.scan(body, (state, stream), windows)
 
-    state = rnnjax.init_state(model.init(jax.random.key(seed)), optimizer, key=jax.random.key(seed))
+    state = rnnjax.training.init_state(model.init(jax.random.key(seed)), optimizer, key=jax.random.key(seed))
     stream = Stream(model.initial_carry((1,)), jnp.float32(0))
     pair = (state, stream)
 
@@ -81,7 +81,7 @@ def main(config: Config) -> dict:
     preset = dataclasses.replace(char_lm.PRESETS["min-char-rnn"], data=config.data)
     vocabulary, ids, _ = char_lm.load(preset)
     vocabulary_size = len(vocabulary.symbols)
-    streams = rnnjax.make_streams(ids, batch_size=1, steps=preset.window)
+    streams = rnnjax.data.make_streams(ids, batch_size=1, steps=preset.window)
     program = make_program(preset, streams, vocabulary_size, config.seed)
     twin = Twin(ids, initial_weights(preset.hidden, vocabulary_size, config.seed), sample_every=ITERATIONS)
 

@@ -8,7 +8,7 @@ import rnnjax
 
 CELLS = {
     "rnn": rnnjax.rnn,
-    "irnn": functools.partial(rnnjax.rnn, activation=jax.nn.relu, w_h_init=rnnjax.identity_init()),
+    "irnn": functools.partial(rnnjax.rnn, activation=jax.nn.relu, w_h_init=rnnjax.cells.identity_init()),
     "gru": rnnjax.gru,
     "simple_gru": rnnjax.simple_gru,
     "mgu": rnnjax.mgu,
@@ -18,7 +18,7 @@ CELLS = {
     "layer_norm_lstm": rnnjax.layer_norm_lstm,
     "layer_norm_gru": rnnjax.layer_norm_gru,
 }
-# Gates of the bias, for `rnnjax.chrono_init`; the forget gate of the MGU lets in what it does not keep, as u does.
+# Gates of the bias, for `rnnjax.cells.chrono_init`; the forget gate of the MGU lets in what it does not keep, as u does.
 GATES = {
     "gru": "run",
     "simple_gru": "un",
@@ -52,5 +52,5 @@ def make_cell(name: str, input_size: int, hidden_size: int, *, max_lag: float | 
     if max_lag is not None:
         if name not in GATES:
             raise ValueError(f"expected a cell with gates for a chrono initialisation, got {name!r}.")
-        options["b_init"] = rnnjax.chrono_init(max_lag, GATES[name])
+        options["b_init"] = rnnjax.cells.chrono_init(max_lag, GATES[name])
     return CELLS[name](input_size, hidden_size, **options)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from rnnjax.text import read_text
+from rnnjax.data import read_text
 
 
 class DataFile(NamedTuple):

@@ -31,16 +31,16 @@ class LanguageModel(NamedTuple):
 
 def make_evaluate(model: LanguageModel, ids: np.ndarray):
     """`state -> {"held_out_loss", "held_out_bits"}` over every character but the first, the carry passed on."""
-    windows = rnnjax.padded_windows(ids, batch_size=32, steps=128)
+    windows = rnnjax.data.padded_windows(ids, batch_size=32, steps=128)
 
     @jax.jit
     def parts(params):
         def window(carry, batch):
             carry, logits = model.logits(params, carry, batch.inputs)
-            return carry, rnnjax.get_loss("cross_entropy")(logits, batch.targets, where=batch.mask)
+            return carry, rnnjax.losses.get_loss("cross_entropy")(logits, batch.targets, where=batch.mask)
 
         _, sums = jax.lax.scan(window, model.initial_carry((32,)), windows)
-        return rnnjax.SumCount(sums.sum.sum(), sums.count.sum())
+        return rnnjax.losses.SumCount(sums.sum.sum(), sums.count.sum())
 
     def evaluate(state):
         loss = float(parts(state.params).mean)
@@ -63,7 +63,7 @@ def make_sampler(model: LanguageModel, length: int, temperature: float):
             key=key,
             bos_id=first,
             max_steps=length,
-            transform=rnnjax.temperature(temperature),
+            transform=rnnjax.decoding.temperature(temperature),
             prompt=prompt,
         ).tokens[0]
 
@@ -89,7 +89,7 @@ def make_loss(model: LanguageModel, batch_size: int, objective, *, dropout: bool
         fresh = model.initial_carry((batch_size,), stream.smooth_loss.dtype)
         carry = rnnjax.select(window.starts, fresh, stream.cell)
         carry, logits = model.logits(params, carry, window.inputs, key=key if dropout else None)
-        parts = rnnjax.get_loss("cross_entropy")(logits, window.targets)
+        parts = rnnjax.losses.get_loss("cross_entropy")(logits, window.targets)
         return Stream(carry, 0.999 * stream.smooth_loss + 0.001 * objective(parts)), parts
 
     return loss_fn

@@ -15,10 +15,10 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
         weight_decay for those that take them.
     """
     warmup = min(config.warmup, config.steps - 1)
-    schedule = rnnjax.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)
+    schedule = rnnjax.training.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)
     options = {"b2": config.b2} if config.optimizer in ("adam", "nadam", "adamw") else {}
     options |= {"weight_decay": config.weight_decay} if config.optimizer == "adamw" else {}
-    return rnnjax.get_optimizer(
+    return rnnjax.training.get_optimizer(
         config.optimizer,
         schedule,
         clip_norm=config.clip_norm or None,

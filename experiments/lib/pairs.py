@@ -149,13 +149,13 @@ class Symbols(NamedTuple):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the symbols after the four as a JSON list, atomically."""
-        rnnjax.write_text(path, json.dumps(self.symbols[len(SPECIAL) :], ensure_ascii=False))
+        rnnjax.data.write_text(path, json.dumps(self.symbols[len(SPECIAL) :], ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Symbols":
         """Reads what `save` wrote; ValueError if it is something else."""
         try:
-            symbols = json.loads(rnnjax.read_text(path))
+            symbols = json.loads(rnnjax.data.read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"Symbols.load: expected a JSON list of symbols in {path}, got {error}.") from None
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.lib.cli import as_json
-from rnnjax.checkpoints import make_folder
-from rnnjax.text import write_text
+from rnnjax.data import write_text
+from rnnjax.training import make_folder
 
 
 def new_run_folder(out: str, name: str) -> Path:

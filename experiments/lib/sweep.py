@@ -1,6 +1,6 @@
 """Runs side by side: learning rates, first weights and more as one axis of vmap, in one compiled program.
 
-`rnnjax.fit` trains one model; a sweep trains R of them on the same batches, with a loop of its own.
+`rnnjax.training.fit` trains one model; a sweep trains R of them on the same batches, with a loop of its own.
 """
 
 import functools
@@ -35,7 +35,7 @@ def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.nda
     @jax.jit
     def start() -> Any:
         keys = jax.random.split(jax.random.key(options.seed), int(max(seeds)) + 1)
-        states = jax.vmap(lambda key: rnnjax.init_state(init(key), optimizer, key=key))(keys)
+        states = jax.vmap(lambda key: rnnjax.training.init_state(init(key), optimizer, key=key))(keys)
         return jax.tree.map(lambda leaf: leaf[seeds], states)
 
     return start
@@ -62,7 +62,7 @@ def over_rates(
     """`make_start` and `make_update` of every rate with each of so many first weights, those of a rate side by side."""
 
     def one_run(rate: Any, state: Any, batch: Any) -> Any:
-        return rnnjax.make_train_step(loss_fn, scaled_optimizer(options, rate))(state, batch)
+        return rnnjax.training.make_train_step(loss_fn, scaled_optimizer(options, rate))(state, batch)
 
     start = make_start(options, init, np.tile(np.arange(seeds), len(rates)))
     return start, make_update(one_run, np.repeat(np.asarray(rates, np.float32), seeds))

@@ -36,16 +36,16 @@ class Options:
 def train(
     options: Options,
     init: Callable[[jax.Array], Any],
-    loss_fn: Callable[..., rnnjax.SumCount],
+    loss_fn: Callable[..., rnnjax.losses.SumCount],
     batches: Callable[[int], Any],
     folder: Path,
     *,
     name: str,
-    evaluate: Callable[[rnnjax.TrainState], dict[str, float]] | None = None,
+    evaluate: Callable[[rnnjax.training.TrainState], dict[str, float]] | None = None,
     patience: int | None = None,
     unit: str = "value",
-) -> rnnjax.FitResult:
-    """Trains one model through `rnnjax.fit`, with a progress bar; metrics and a checkpoint in a folder of its own.
+) -> rnnjax.training.FitResult:
+    """Trains one model through `rnnjax.training.fit`, with a progress bar; metrics and a checkpoint in a folder of its own.
 
     Args:
       options: of the run.
@@ -57,19 +57,19 @@ def train(
       evaluate: `state -> {name: value}` on data that is not trained on.
       patience: evaluations without a lower "held_out_loss" after which to stop; `best_params` of the result are those
         of the lowest. The last evaluation counts as one, too.
-      unit: what the counts of the loss count; see `rnnjax.fit`.
+      unit: what the counts of the loss count; see `rnnjax.training.fit`.
 
     Raises:
       ValueError: the loss or its gradient was not finite.
     """
     optimizer = make_optimizer(options)
     key_init, key_run = jax.random.split(jax.random.key(options.seed))
-    state = rnnjax.init_state(init(key_init), optimizer, key=key_run)
+    state = rnnjax.training.init_state(init(key_init), optimizer, key=key_run)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{name}: {size:,} parameters", flush=True)
-    with rnnjax.Checkpoints(folder / name / "checkpoints", config={"name": name}) as checkpoints:
-        result = rnnjax.fit(
-            rnnjax.make_train_step(loss_fn, optimizer),
+    with rnnjax.training.Checkpoints(folder / name / "checkpoints", config={"name": name}) as checkpoints:
+        result = rnnjax.training.fit(
+            rnnjax.training.make_train_step(loss_fn, optimizer),
             state,
             batches,
             steps=options.steps,

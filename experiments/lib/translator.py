@@ -134,23 +134,25 @@ class Translator(NamedTuple):
     outputs: Callable[..., jax.Array]
     project: Callable[..., jax.Array]
     start: Callable[..., tuple[Any, Any]]
-    step_fn: Callable[..., rnnjax.StepFn]
+    step_fn: Callable[..., rnnjax.decoding.StepFn]
     has_attention: bool
 
 
-def make_attention(name: str, query: int, memory: int, size: int) -> rnnjax.Attention | None:
+def make_attention(name: str, query: int, memory: int, size: int) -> rnnjax.attention.Attention | None:
     """The mechanism of a name, or None."""
-    additive = functools.partial(rnnjax.additive_attention, query, memory, size)
+    additive = functools.partial(rnnjax.attention.additive_attention, query, memory, size)
     mechanisms = {
-        "general": lambda: rnnjax.general_attention(query, memory),
+        "general": lambda: rnnjax.attention.general_attention(query, memory),
         "additive": additive,
         "coverage": functools.partial(additive, coverage=True),
-        "dot": rnnjax.dot_attention,
-        "scaled_dot": lambda: rnnjax.scaled_dot_attention(query),
-        "concat": lambda: rnnjax.concat_attention(query, memory, size),
-        "location": lambda: rnnjax.location_attention(query, memory, size),
-        "local": lambda: rnnjax.local_attention(rnnjax.general_attention(query, memory), window=3, query_size=query),
-        "monotonic": lambda: rnnjax.monotonic_attention(additive(normalize=True)),
+        "dot": rnnjax.attention.dot_attention,
+        "scaled_dot": lambda: rnnjax.attention.scaled_dot_attention(query),
+        "concat": lambda: rnnjax.attention.concat_attention(query, memory, size),
+        "location": lambda: rnnjax.attention.location_attention(query, memory, size),
+        "local": lambda: rnnjax.attention.local_attention(
+            rnnjax.attention.general_attention(query, memory), window=3, query_size=query
+        ),
+        "monotonic": lambda: rnnjax.attention.monotonic_attention(additive(normalize=True)),
         "none": lambda: None,
     }
     if name not in mechanisms:
@@ -175,12 +177,12 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
     if attention:
         decoder = rnnjax.attention_decoder(cell, attention, attentional=(hidden + memory_size, hidden))
     else:
-        decoder = rnnjax.vector_decoder(cell)
+        decoder = rnnjax.seq2seq.vector_decoder(cell)
     ends = [
         rnnjax.Bidirectional(layer[0].initial_carry(), layer[1].initial_carry()) if both else layer.initial_carry()
         for layer in layers
     ]
-    bridge = rnnjax.bridge(rnnjax.Layers(tuple(ends)), cell.initial_carry())
+    bridge = rnnjax.seq2seq.bridge(rnnjax.Layers(tuple(ends)), cell.initial_carry())
 
     def init(key: jax.Array) -> Params:
         keys = jax.random.split(key, 6)
@@ -224,7 +226,7 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
         memory, carry = encode(params, source[:, None], length[None])
         return jax.tree.map(lambda leaf: leaf[0], (memory, carry))
 
-    def step_fn(params: Params, memory: Any) -> rnnjax.StepFn:
+    def step_fn(params: Params, memory: Any) -> rnnjax.decoding.StepFn:
         def step(carry, token):
             carry, out = decoder.step(params.decoder, carry, params.target[token], memory)
             return carry, project(params, out.output)
@@ -234,7 +236,7 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
     return Translator(init, outputs, project, start, step_fn, attention is not None)
 
 
-def begin(model: Translator, params: Params, batch: Batch) -> tuple[rnnjax.StepFn, Any]:
+def begin(model: Translator, params: Params, batch: Batch) -> tuple[rnnjax.decoding.StepFn, Any]:
     """A step function over all sources of a batch, and its first carry."""
     memory, carry = jax.vmap(model.start, (None, 1, 0))(params, batch.sources, batch.source_lengths)
     return model.step_fn(params, memory), carry
@@ -261,9 +263,9 @@ def make_batches(options: Options, pairs: Pairs) -> Callable[[int], TrainingBatc
         raise ValueError(f"expected --truth-decay to be one of {', '.join(DECAYS)}, got {options.truth_decay!r}.")
     decay = {
         "none": lambda: lambda step: 1.0,
-        "linear": lambda: rnnjax.linear_decay(int(options.truth_k)),
-        "exponential": lambda: rnnjax.exponential_decay(1 - 1 / options.truth_k),
-        "inverse_sigmoid": lambda: rnnjax.inverse_sigmoid_decay(options.truth_k),
+        "linear": lambda: rnnjax.seq2seq.linear_decay(int(options.truth_k)),
+        "exponential": lambda: rnnjax.seq2seq.exponential_decay(1 - 1 / options.truth_k),
+        "inverse_sigmoid": lambda: rnnjax.seq2seq.inverse_sigmoid_decay(options.truth_k),
     }[options.truth_decay]()
     of_step = batches(pairs, batch_size=options.batch, seed=options.seed)
     return lambda step: TrainingBatch(of_step(step), np.float32(decay(step)))
@@ -272,42 +274,42 @@ def make_batches(options: Options, pairs: Pairs) -> Callable[[int], TrainingBatc
 def make_loss(options: Options, model: Translator):
     """`(params, TrainingBatch, *, key) -> SumCount`, in nats per target symbol."""
 
-    def loss_fn(params: Params, batch: TrainingBatch, *, key: jax.Array) -> rnnjax.SumCount:
+    def loss_fn(params: Params, batch: TrainingBatch, *, key: jax.Array) -> rnnjax.losses.SumCount:
         pairs, (key_drop, key_sample) = batch.pairs, jax.random.split(key)
         if options.truth_decay == "none":
             logits = model.project(params, model.outputs(params, pairs, key=key_drop))
         else:
             step_fn, carry = begin(model, params, pairs)
             read = shifted(pairs.targets)
-            logits = rnnjax.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=batch.truth).logits
-        mask = rnnjax.length_mask(pairs.target_lengths, pairs.targets.shape[0])
-        return rnnjax.sequence_loss(logits, pairs.targets, where=mask, label_smoothing=options.label_smoothing)
+            logits = rnnjax.seq2seq.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=batch.truth).logits
+        mask = rnnjax.losses.length_mask(pairs.target_lengths, pairs.targets.shape[0])
+        return rnnjax.losses.sequence_loss(logits, pairs.targets, where=mask, label_smoothing=options.label_smoothing)
 
     return loss_fn
 
 
 def train(
     options: Options, model: Translator, pairs: Pairs, folder: Path, evaluate, *, init=None, loss_fn=None
-) -> rnnjax.FitResult:
-    """Trains through `rnnjax.fit`, with checkpoints and metrics in the folder of the run.
+) -> rnnjax.training.FitResult:
+    """Trains through `rnnjax.training.fit`, with checkpoints and metrics in the folder of the run.
 
     Args:
       options: of the run.
       model: what is trained.
       pairs: to train on.
       folder: of the run.
-      evaluate: as `rnnjax.fit` takes it.
+      evaluate: as `rnnjax.training.fit` takes it.
       init: `key -> params`; that of the model by default.
       loss_fn: `(params, TrainingBatch, *, key) -> SumCount`; that of `make_loss` by default.
     """
     optimizer = make_optimizer(options)
     key_init, key_run = jax.random.split(jax.random.key(options.seed))
-    state = rnnjax.init_state((init or model.init)(key_init), optimizer, key=key_run)
+    state = rnnjax.training.init_state((init or model.init)(key_init), optimizer, key=key_run)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{size:,} parameters; {len(pairs.sources):,} pairs to train on; in {folder}", flush=True)
-    with rnnjax.Checkpoints(folder / "checkpoints", config=checkpoint_config(options)) as checkpoints:
-        result = rnnjax.fit(
-            rnnjax.make_train_step(loss_fn or make_loss(options, model), optimizer),
+    with rnnjax.training.Checkpoints(folder / "checkpoints", config=checkpoint_config(options)) as checkpoints:
+        result = rnnjax.training.fit(
+            rnnjax.training.make_train_step(loss_fn or make_loss(options, model), optimizer),
             state,
             make_batches(options, pairs),
             steps=options.steps,
@@ -405,7 +407,7 @@ def make_scorer(model: Translator, *, length_penalty: float = 0.0):
     @jax.jit
     def scores(params, sources, source_lengths, targets, target_lengths):
         memory, carry = jax.vmap(model.start, (None, 0, 0))(params, sources, source_lengths)
-        return rnnjax.score_sequences(
+        return rnnjax.decoding.score_sequences(
             model.step_fn(params, memory),
             carry,
             targets,
@@ -431,7 +433,7 @@ def exact_match(decoded: Decoded, pairs: Pairs) -> np.ndarray:
     return (tokens == targets).all(axis=1)
 
 
-def exposure_bias(model: Translator, params: Params, pairs: Pairs, seed: int) -> rnnjax.ExposureBias:
+def exposure_bias(model: Translator, params: Params, pairs: Pairs, seed: int) -> rnnjax.seq2seq.ExposureBias:
     """The loss by position with the truth before it, and with own samples before it."""
     batch = as_batch(pairs)
 
@@ -439,7 +441,9 @@ def exposure_bias(model: Translator, params: Params, pairs: Pairs, seed: int) ->
     def measure(params):
         step_fn, carry = begin(model, params, batch)
         key = jax.random.key(seed)
-        return rnnjax.exposure_bias(step_fn, carry, batch.targets, lengths=batch.target_lengths, bos_id=BOS, key=key)
+        return rnnjax.seq2seq.exposure_bias(
+            step_fn, carry, batch.targets, lengths=batch.target_lengths, bos_id=BOS, key=key
+        )
 
     return measure(params)
 
@@ -457,10 +461,12 @@ def make_evaluate(model: Translator, pairs: Pairs, search, limit: int = 512):
 
     @jax.jit
     def loss(params):
-        mask = rnnjax.length_mask(batch.target_lengths, batch.targets.shape[0])
-        return rnnjax.sequence_loss(model.project(params, model.outputs(params, batch)), batch.targets, where=mask).mean
+        mask = rnnjax.losses.length_mask(batch.target_lengths, batch.targets.shape[0])
+        return rnnjax.losses.sequence_loss(
+            model.project(params, model.outputs(params, batch)), batch.targets, where=mask
+        ).mean
 
-    def evaluate(state: rnnjax.TrainState) -> dict[str, float]:
+    def evaluate(state: rnnjax.training.TrainState) -> dict[str, float]:
         found = answer(search, state.params, some)
         return {"held_out_loss": loss(state.params), "exact_match": exact_match(found, some).mean()}
 
@@ -470,16 +476,16 @@ def make_evaluate(model: Translator, pairs: Pairs, search, limit: int = 512):
 # ---- reports -------------------------------------------------------------------------------------------------
 
 
-def attribution(scorer, params: Params, pairs: Pairs, found: Decoded) -> rnnjax.ErrorAttribution:
+def attribution(scorer, params: Params, pairs: Pairs, found: Decoded) -> rnnjax.decoding.ErrorAttribution:
     """Whether search or model is at fault for each hypothesis that is not its reference."""
     correct = exact_match(found, pairs)
     sources = pairs.sources, pairs.source_lengths
     of_reference = scorer(params, *sources, pairs.targets, pairs.target_lengths)
     of_hypothesis = scorer(params, *sources, found.tokens, found.lengths)
-    return rnnjax.attribute_errors(of_reference, of_hypothesis, correct=correct)
+    return rnnjax.decoding.attribute_errors(of_reference, of_hypothesis, correct=correct)
 
 
-def exposure_figure(path: Path, biases: dict[str, rnnjax.ExposureBias], title: str) -> None:
+def exposure_figure(path: Path, biases: dict[str, rnnjax.seq2seq.ExposureBias], title: str) -> None:
     """Loss against position, by name: with own samples before it, solid, and with the truth before it, dashed."""
     with plots.figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
         for colour, (name, bias) in zip(plots.COLOURS, biases.items(), strict=False):
@@ -495,9 +501,9 @@ def exposure_figure(path: Path, biases: dict[str, rnnjax.ExposureBias], title: s
 def restore(options: Options, folder: Path, source: Symbols, target: Symbols) -> tuple[Translator, Params]:
     """The model of a run, and its parameters from the newest checkpoint."""
     model = make_model(options, source.size, target.size)
-    state = rnnjax.init_state(model.init(jax.random.key(0)), make_optimizer(options), key=jax.random.key(0))
-    with rnnjax.Checkpoints(folder / "checkpoints", config=checkpoint_config(options)) as checkpoints:
-        saved = rnnjax.restore_progress(checkpoints, state)
+    state = rnnjax.training.init_state(model.init(jax.random.key(0)), make_optimizer(options), key=jax.random.key(0))
+    with rnnjax.training.Checkpoints(folder / "checkpoints", config=checkpoint_config(options)) as checkpoints:
+        saved = rnnjax.training.restore_progress(checkpoints, state)
     if saved is None:
         raise ValueError(f"expected a checkpoint in {folder}/checkpoints, found none; train first.")
     return model, saved.state.params

@@ -15,9 +15,9 @@ positive, and its functions ValueError or TypeError for arrays of the wrong shap
 One file a family: additive (and concat), dot (scaled and general too), location; over any of them, local and monotonic.
 """
 
-from rnnjax.attention.additive import AdditiveParams, ConcatParams, additive_attention, concat_attention
-from rnnjax.attention.base import Alignment, Attention, Memory, advance, initial_alignment
-from rnnjax.attention.dot import (
+from rnnjax.attention._additive import AdditiveParams, ConcatParams, additive_attention, concat_attention
+from rnnjax.attention._base import Alignment, Attention, Memory, advance, initial_alignment
+from rnnjax.attention._dot import (
     GeneralParams,
     ScaledDotParams,
     bilinear_init,
@@ -25,9 +25,9 @@ from rnnjax.attention.dot import (
     general_attention,
     scaled_dot_attention,
 )
-from rnnjax.attention.local import LocalParams, local_attention
-from rnnjax.attention.location import LocationParams, location_attention
-from rnnjax.attention.monotonic import monotonic_attention
+from rnnjax.attention._local import LocalParams, local_attention
+from rnnjax.attention._location import LocationParams, location_attention
+from rnnjax.attention._monotonic import monotonic_attention
 
 __all__ = [
     "AdditiveParams",

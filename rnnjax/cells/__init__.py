@@ -9,7 +9,7 @@ What all of them share:
   `dtype=jnp.bfloat16`, with a float32 carry are the usual mixed precision.
 - `recurrent_mask` `[..., H]` is m in h~ = m * h: the h that enters the products, not the h that is kept
   (recurrent dropout tied over time, Gal & Ghahramani 2016). None means ones. `rnnjax.dropout` draws it.
-- Initialisers are those of jax.nn.initializers or rnnjax.initializers, applied gate by gate: by default Glorot
+- Initialisers are those of jax.nn.initializers or rnnjax.cells, applied gate by gate: by default Glorot
   uniform for w_x, orthogonal for w_h, zeros for b. A `b_init` gets the whole bias vector and replaces it,
   forget bias included.
 - A constructor returns a `Cell` whose `apply` is a `functools.partial` of the cell function, so that the
@@ -18,8 +18,8 @@ What all of them share:
 One file a family: rnn, gru, lstm, and their variants: gated (fewer gates), layer_norm, conv.
 """
 
-from rnnjax.cells.conv import ConvLSTMParams, conv_lstm, conv_lstm_cell
-from rnnjax.cells.gated import (
+from rnnjax.cells._conv import ConvLSTMParams, conv_lstm, conv_lstm_cell
+from rnnjax.cells._gated import (
     CIFGParams,
     MGUParams,
     cifg_lstm,
@@ -27,7 +27,7 @@ from rnnjax.cells.gated import (
     mgu,
     mgu_cell,
 )
-from rnnjax.cells.gru import (
+from rnnjax.cells._gru import (
     GRUCarry,
     GRUParams,
     SimpleGRUParams,
@@ -36,7 +36,8 @@ from rnnjax.cells.gru import (
     simple_gru,
     simple_gru_cell,
 )
-from rnnjax.cells.layer_norm import (
+from rnnjax.cells._initializers import chrono_init, identity_init
+from rnnjax.cells._layer_norm import (
     LayerNormGRUParams,
     LayerNormLSTMParams,
     layer_norm_gru,
@@ -44,7 +45,7 @@ from rnnjax.cells.layer_norm import (
     layer_norm_lstm,
     layer_norm_lstm_cell,
 )
-from rnnjax.cells.lstm import (
+from rnnjax.cells._lstm import (
     LSTMCarry,
     LSTMParams,
     PeepholeLSTMParams,
@@ -53,7 +54,7 @@ from rnnjax.cells.lstm import (
     peephole_lstm,
     peephole_lstm_cell,
 )
-from rnnjax.cells.rnn import RNNCarry, RNNParams, rnn, rnn_cell
+from rnnjax.cells._rnn import RNNCarry, RNNParams, rnn, rnn_cell
 
 __all__ = [
     "CIFGParams",
@@ -69,12 +70,14 @@ __all__ = [
     "RNNCarry",
     "RNNParams",
     "SimpleGRUParams",
+    "chrono_init",
     "cifg_lstm",
     "cifg_lstm_cell",
     "conv_lstm",
     "conv_lstm_cell",
     "gru",
     "gru_cell",
+    "identity_init",
     "layer_norm_gru",
     "layer_norm_gru_cell",
     "layer_norm_lstm",

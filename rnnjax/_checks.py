@@ -1,0 +1,66 @@
+"""Checks at the door that several namespaces make: of step functions, `(carry, token [K]) -> (carry, logits [K, V])`, and of ids."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._types import Array, Carry, StepFn
+
+
+def count_rows(where: str, carry: Carry) -> int:
+    """K of a carry whose leaves are all `[K, ...]`."""
+    leaves = jax.tree.leaves(carry)
+    if not leaves or any(jnp.ndim(leaf) < 1 for leaf in leaves):
+        raise ValueError(f"{where}: expected a carry whose leaves have a leading axis of K rows, got none.")
+    return jnp.shape(leaves[0])[0]
+
+
+def checked(where: str, step_fn: StepFn) -> StepFn:
+    """The same step function, which raises unless it returns a carry like the one it got and logits `[K, V]`."""
+
+    def step(carry: Carry, token: Array) -> tuple[Carry, Array]:
+        after, logits = step_fn(carry, token)
+        if logits.ndim != 2 or logits.shape[0] != token.shape[0]:
+            raise ValueError(
+                f"{where}: expected step_fn to return logits of shape [{token.shape[0]}, V], got {logits.shape}."
+            )
+        before, returned = _shapes(carry), _shapes(after)
+        if before != returned:
+            raise ValueError(f"{where}: expected step_fn to return a carry of {before}, got {returned}.")
+        return after, logits
+
+    return step
+
+
+def check_ids(where: str, name: str, ids: Any, vocabulary_size: int) -> None:
+    """Raises for ids outside the vocabulary, where their values are known."""
+    if isinstance(ids, jax.core.Tracer):
+        return
+    values = np.asarray(ids)
+    if values.size and not (values.min() >= 0 and values.max() < vocabulary_size):
+        raise ValueError(
+            f"{where}: expected {name} from 0 to {vocabulary_size - 1}, ids of the {vocabulary_size} logits, got "
+            f"{values.min()} to {values.max()}."
+        )
+
+
+def check_tokens(where: str, name: str, tokens: Any, shape: tuple[int | str, int | str]) -> Array:
+    """tokens as an array of integer ids; raises unless it has the shape, such as ("T", 3), in which T may be any."""
+    tokens = jnp.asarray(tokens)
+    if tokens.ndim != 2 or any(n not in ("T", size) for n, size in zip(shape, tokens.shape, strict=True)):
+        raise ValueError(f"{where}: expected {name} of shape [{shape[0]}, {shape[1]}], got {tokens.shape}.")
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise TypeError(f"{where}: expected {name} of integer ids, got {tokens.dtype}.")
+    return tokens
+
+
+def logits_of(where: str, step_fn: StepFn, carry: Carry, rows: int) -> tuple[int, Any]:
+    """V and the dtype for log-probabilities, at least float32; checks what a step returns, without running it."""
+    _, logits = jax.eval_shape(checked(where, step_fn), carry, jax.ShapeDtypeStruct((rows,), jnp.int32))
+    return logits.shape[1], jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)

@@ -1,0 +1,81 @@
+"""Types that every module shares.
+
+Shape letters, everywhere in this library:
+    T time, B batch, S source length, K beams or samples, F input features, H hidden features,
+    V vocabulary, A attention, L layers, P prompt length.
+The last axis is features, time is axis 0, and every axis between them is free: `x[..., F]`, `xs[T, ..., F]`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Any  # a NamedTuple of arrays
+Carry = Any  # a NamedTuple of arrays whose leading axes are the batch shape
+Initializer = Callable[..., Array]  # (key, shape, dtype) -> array, as in jax.nn.initializers
+Activation = Callable[[Array], Array]
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: three pure functions.
+
+    Any three functions that keep the contract are a cell; `rnnjax.testing.check_cell` tests that they do.
+
+    Attributes:
+      init: `(key) -> params`.
+      initial_carry: `(batch_shape=(), dtype=float32) -> carry`; every leaf is an array `[*batch_shape, ...]`.
+      apply: `(params, carry, x[..., F]) -> (carry, y[..., H])`; the carry it returns has the structure,
+        shapes and dtypes of the carry it took.
+
+    Example:
+      A cell that adds up its inputs:
+
+      >>> from typing import NamedTuple
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> class SumCarry(NamedTuple):
+      ...     total: jax.Array  # [..., 2]
+      >>> def apply(params, carry, x):
+      ...     total = carry.total + x
+      ...     return SumCarry(total), total
+      >>> cell = rnnjax.Cell(
+      ...     init=lambda key: (),
+      ...     initial_carry=lambda batch_shape=(), dtype=jnp.float32: SumCarry(jnp.zeros((*batch_shape, 2), dtype)),
+      ...     apply=apply,
+      ... )
+      >>> carry, ys = rnnjax.unroll(cell, (), jnp.ones((4, 3, 2)))
+      >>> ys[:, 0, 0].tolist()
+      [1.0, 2.0, 3.0, 4.0]
+    """
+
+    init: Callable[[Key], Params]
+    initial_carry: Callable[..., Carry]
+    apply: Callable[[Params, Carry, Any], tuple[Carry, Any]]
+
+
+class Layers(NamedTuple):
+    """Parameters, or carries, of layers that lie on each other.
+
+    Attributes:
+      layers: one entry a layer, the first that which sees the inputs.
+    """
+
+    layers: tuple[Any, ...]
+
+
+class Bidirectional(NamedTuple):
+    """A pair: parameters, or carries, of the two directions.
+
+    Attributes:
+      forward: of the cell that runs from the first step to the last.
+      backward: of the cell that runs from the last step to the first.
+    """
+
+    forward: Any
+    backward: Any
+
+
+# One step of a decoder, closed over its parameters: (carry, token [K]) -> (carry, logits [K, V]).
+StepFn = Callable[[Carry, Array], tuple[Carry, Array]]

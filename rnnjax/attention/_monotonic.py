@@ -1,0 +1,85 @@
+"""Attention that only moves on (Raffel et al. 2017), over any attention with energies."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Key, Params
+from rnnjax.attention._base import Alignment, Attention, Memory
+from rnnjax.attention._mechanism import energies_of, from_weights
+
+
+def monotonic_attention(
+    attention: Attention, *, hard: bool = False, noise: float = 0.0, key: Key | None = None
+) -> Attention:
+    """Attention that only moves on: from where it looked before, it stops at each position s with probability p_s.
+
+        p_s = sigmoid(e_s), 0 behind the mask
+        q_s = (1 - p_{s-1}) q_{s-1} + a'_s        a' the weights of the step before, first one at position 0
+        a_s = p_s q_s
+
+    q_s is the probability that s is inspected; a is the expectation of the hard process, and what runs off the end
+    stays lost. With hard, a is one at the first real s at or after the position attended before where e_s > 0, and
+    zero everywhere if there is none, then and in all later steps.
+    Reference: Raffel et al. 2017, "Online and linear-time attention by enforcing monotonic alignments".
+
+    Args:
+      attention: one with energies, such as `additive_attention(..., normalize=True, r_init=-4.)`.
+      hard: whether to stop wherever e > 0, as at test time; the energies get no gradient.
+      noise: standard deviation of what is added to the energies, so that training learns p near 0 or 1.
+      key: random key of the noise, folded with row and step; no noise if None.
+
+    Returns:
+      An `Attention` with the params and the memory of the one inside, without energies. Its alignment must come from
+      the steps before (see `advance`).
+
+    Raises:
+      ValueError: an attention without energies, a negative noise.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> attention = rnnjax.attention.monotonic_attention(rnnjax.attention.dot_attention(), hard=True)
+      >>> memory = attention.remember((), jnp.array([[-1.0], [1.0], [1.0]]))
+      >>> context, weights = attention.attend((), jnp.ones(1), memory)
+      >>> weights.tolist()
+      [0.0, 1.0, 0.0]
+    """
+    where = "monotonic_attention"
+    energies = energies_of(where, attention)
+    if not noise >= 0:
+        raise ValueError(f"{where}: expected a noise of at least 0, got {noise}; it is a standard deviation.")
+
+    def weigh(params: Params, query: Array, memory: Memory, alignment: Alignment | None) -> Array:
+        scores = energies(params, query, memory, alignment)
+        mask = jnp.broadcast_to(jnp.expand_dims(memory.mask, -2), scores.shape)
+        step = jnp.zeros(scores.shape[:-1], jnp.int32) if alignment is None else alignment.step
+        if noise > 0 and key is not None:
+            scores = scores + noise * _normal(key, step, scores)
+        before = jnp.broadcast_to(jnp.arange(scores.shape[-1]) == 0, scores.shape).astype(scores.dtype)
+        if alignment is not None:
+            before = jnp.where(step[..., None] == 0, before, alignment.weights.astype(scores.dtype))
+        if hard:
+            reached = jnp.cumsum(before > 0, axis=-1, dtype=jnp.int32) > 0
+            stops = mask & reached & (scores > 0)
+            return (stops & (jnp.cumsum(stops, axis=-1, dtype=jnp.int32) == 1)).astype(scores.dtype)
+        scores = jnp.where(mask, scores, 0)  # the first of two: gradients of what is behind the mask stay finite
+        stop = jnp.where(mask, jax.nn.sigmoid(scores), 0)
+        stay = jnp.where(mask, jax.nn.sigmoid(-scores), 1)  # 1 - stop, exact where stop is close to 1
+        stay = jnp.concatenate([jnp.zeros_like(stay[..., :1]), stay[..., :-1]], axis=-1)
+        _, inspected = jax.lax.associative_scan(_then, (stay, before), axis=scores.ndim - 1)
+        return stop * inspected
+
+    return from_weights(where, attention.init, attention.remember, weigh)
+
+
+def _then(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The map q -> a q + b of the first, then that of the second."""
+    return first[0] * second[0], second[0] * first[1] + second[1]
+
+
+def _normal(key: Key, step: Array, like: Array) -> Array:
+    """N(0, 1) `[*rows, S]` like the energies, drawn anew for each row and step `[*rows]`."""
+
+    def draw(row: Array, step: Array) -> Array:
+        return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, row), step), like.shape[-1:], like.dtype)
+
+    return jax.vmap(draw)(jnp.arange(step.size), step.reshape(-1)).reshape(like.shape)

@@ -1,0 +1,281 @@
+"""LSTM and GRU with layer normalisation inside the recurrence (Ba, Kiros & Hinton 2016)."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Activation, Array, Cell, Initializer, Key
+from rnnjax.cells._common import (
+    add_bias,
+    bias_at,
+    check_sizes,
+    check_step,
+    glorot,
+    init_weights,
+    masked_h,
+    matmul,
+    ones,
+    orthogonal,
+    zero_carry,
+    zeros,
+)
+from rnnjax.cells._gru import GRUCarry
+from rnnjax.cells._lstm import LSTMCarry
+
+
+def _norm(z: Array, scale: Array) -> Array:
+    """LN(z; scale) = scale * (z - mean(z)) / sqrt(var(z) + 1e-5), over the last axis of z `[..., N]`."""
+    return jax.nn.standardize(z, axis=-1, epsilon=1e-5) * jnp.broadcast_to(scale.astype(z.dtype), z.shape)
+
+
+class LayerNormLSTMParams(NamedTuple):
+    """Parameters of `layer_norm_lstm_cell`; gates in the order i, f, g, o.
+
+    Attributes:
+      w_x: input weights `[F, 4H]`.
+      w_h: recurrent weights `[H, 4H]`.
+      b: bias `[4H]`; the forget bias is stored in it.
+      scale_x: gain of the normalised input product `[4H]`.
+      scale_h: gain of the normalised recurrent product `[4H]`.
+      scale_c: gain of the normalised cell state `[H]`.
+      b_c: bias of the normalised cell state `[H]`.
+    """
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    scale_x: Array
+    scale_h: Array
+    scale_c: Array
+    b_c: Array
+
+
+@jax.named_scope("layer_norm_lstm_cell")
+def layer_norm_lstm_cell(
+    params: LayerNormLSTMParams,
+    carry: LSTMCarry,
+    x: Array,
+    *,
+    output_activation: Activation = jnp.tanh,
+    recurrent_mask: Array | None = None,
+    dtype=None,
+) -> tuple[LSTMCarry, Array]:
+    """The LSTM with layer normalisation of both products and of the cell state.
+
+        [i, f, g, o] = LN(x W_x; s_x) + LN(h W_h; s_h) + b
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(LN(c; s_c) + b_c)
+
+    LN normalises over all 4H entries of a product, as the paper writes it, with epsilon 1e-5; its two additive
+    terms are the one bias b, with the forget bias in it. Gates in the order i, f, g, o.
+    Reference: Ba, Kiros & Hinton 2016, "Layer normalization", supplementary material.
+
+    Args:
+      params: `LayerNormLSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H], scale_x [4H], scale_h [4H], scale_c [H],
+        b_c [H])`.
+      carry: `LSTMCarry(h [..., H], c [..., H])`; c is the state before normalisation.
+      x: `[..., F]`.
+      output_activation: the function of LN(c) in the last line, elementwise.
+      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
+      dtype: dtype of the products, see rnnjax.cells.
+
+    Returns:
+      `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
+
+    Raises:
+      ValueError, TypeError: x or carry of the wrong shape or dtype.
+
+    Example:
+      Scaling the input of a normalised cell changes nothing:
+
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> cell = rnnjax.layer_norm_lstm(3, 5)
+      >>> params, x = cell.init(jax.random.key(0)), jnp.array([1.0, -2.0, 3.0])
+      >>> _, y = cell.apply(params, cell.initial_carry(), x)
+      >>> _, y_scaled = cell.apply(params, cell.initial_carry(), 10 * x)
+      >>> bool(jnp.allclose(y, y_scaled, atol=1e-4))
+      True
+    """
+    check_step("layer_norm_lstm_cell", params, carry, x, gates=4)
+    h = masked_h(carry.h, recurrent_mask)
+    z_x = _norm(matmul(x, params.w_x, h.dtype, dtype), params.scale_x)
+    z_h = _norm(matmul(h, params.w_h, h.dtype, dtype), params.scale_h)
+    z_i, z_f, z_g, z_o = jnp.split(add_bias(z_x + z_h, params.b), 4, axis=-1)
+    c = jax.nn.sigmoid(z_f) * carry.c + jax.nn.sigmoid(z_i) * jnp.tanh(z_g)
+    h = jax.nn.sigmoid(z_o) * output_activation(add_bias(_norm(c, params.scale_c), params.b_c))
+    return LSTMCarry(h, c), h
+
+
+def layer_norm_lstm(
+    input_size: int,
+    hidden_size: int,
+    *,
+    forget_bias: float = 1.0,
+    output_activation: Activation = jnp.tanh,
+    w_x_init: Initializer = glorot,
+    w_h_init: Initializer = orthogonal,
+    b_init: Initializer | None = None,
+    scale_init: Initializer = ones,
+    dtype=None,
+    param_dtype=jnp.float32,
+) -> Cell:
+    """The LSTM with layer normalisation `layer_norm_lstm_cell`, as a `Cell`.
+
+    Args:
+      input_size: F.
+      hidden_size: H.
+      forget_bias: the initial b_f; the other biases start from zero.
+      output_activation: the function of LN(c) in h = o * tanh(LN(c)).
+      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
+      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
+      b_init: initialiser of the whole b `[4H]` instead of forget_bias.
+      scale_init: initialiser of the three gains.
+      dtype: dtype of the products.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` with `LayerNormLSTMParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> rnnjax.layer_norm_lstm(3, 5).init(jax.random.key(0)).scale_x.shape
+      (20,)
+    """
+    check_sizes("layer_norm_lstm", input_size=input_size, hidden_size=hidden_size)
+    b_init = b_init or bias_at(1, 4, forget_bias)
+    weights = init_weights(
+        input_size, hidden_size, 4, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
+    )
+
+    def init(key: Key) -> LayerNormLSTMParams:
+        key_weights, key_x, key_h, key_c = jax.random.split(key, 4)
+        return LayerNormLSTMParams(
+            *weights(key_weights),
+            scale_x=scale_init(key_x, (4 * hidden_size,), param_dtype),
+            scale_h=scale_init(key_h, (4 * hidden_size,), param_dtype),
+            scale_c=scale_init(key_c, (hidden_size,), param_dtype),
+            b_c=jnp.zeros((hidden_size,), param_dtype),
+        )
+
+    apply = functools.partial(layer_norm_lstm_cell, output_activation=output_activation, dtype=dtype)
+    return Cell(init, zero_carry(LSTMCarry, hidden_size), apply)
+
+
+class LayerNormGRUParams(NamedTuple):
+    """Parameters of `layer_norm_gru_cell`; gates in the order r, u, n.
+
+    Attributes:
+      w_x: input weights `[F, 3H]`.
+      w_h: recurrent weights `[H, 3H]`.
+      b: bias `[3H]`.
+      scale_x: gain of the normalised input products `[3H]`.
+      scale_h: gain of the normalised recurrent products `[3H]`.
+    """
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    scale_x: Array
+    scale_h: Array
+
+
+@jax.named_scope("layer_norm_gru_cell")
+def layer_norm_gru_cell(
+    params: LayerNormGRUParams,
+    carry: GRUCarry,
+    x: Array,
+    *,
+    recurrent_mask: Array | None = None,
+    dtype=None,
+) -> tuple[GRUCarry, Array]:
+    """The GRU with layer normalisation of its products.
+
+        [r, u] = sigmoid(LN(x W_x[r, u]; s_x) + LN(h W_h[r, u]; s_h) + b[r, u])
+        n = tanh(LN(x W_xn; s_xn) + r * LN(h W_hn; s_hn) + b_n)
+        h = u * n + (1 - u) * h
+
+    LN normalises the 2H entries of the two gates together and the H entries of the candidate apart, as the
+    paper writes it, with epsilon 1e-5; its additive terms are the one bias b. Gates in the order r, u, n.
+    Reference: Ba, Kiros & Hinton 2016, "Layer normalization", supplementary material.
+
+    Args:
+      params: `LayerNormGRUParams(w_x [F, 3H], w_h [H, 3H], b [3H], scale_x [3H], scale_h [3H])`.
+      carry: `GRUCarry(h [..., H])`.
+      x: `[..., F]`.
+      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
+      dtype: dtype of the products, see rnnjax.cells.
+
+    Returns:
+      `(GRUCarry(h [..., H]), y [..., H])`, y = h.
+
+    Raises:
+      ValueError, TypeError: x or carry of the wrong shape or dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> cell = rnnjax.layer_norm_gru(3, 5)
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry, y = layer_norm_gru_cell(params, cell.initial_carry((2,)), jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 5)
+    """
+    hidden = params.w_h.shape[0]
+    check_step("layer_norm_gru_cell", params, carry, x, gates=3)
+    h = masked_h(carry.h, recurrent_mask)
+    z_x, z_h = matmul(x, params.w_x, h.dtype, dtype), matmul(h, params.w_h, h.dtype, dtype)
+    gates, candidate = slice(None, 2 * hidden), slice(2 * hidden, None)
+    z = _norm(z_x[..., gates], params.scale_x[gates]) + _norm(z_h[..., gates], params.scale_h[gates])
+    r, u = jnp.split(jax.nn.sigmoid(add_bias(z, params.b[gates])), 2, axis=-1)
+    n_x = add_bias(_norm(z_x[..., candidate], params.scale_x[candidate]), params.b[candidate])
+    n = jnp.tanh(n_x + r * _norm(z_h[..., candidate], params.scale_h[candidate]))
+    h = u * n + (1 - u) * carry.h
+    return GRUCarry(h), h
+
+
+def layer_norm_gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    w_x_init: Initializer = glorot,
+    w_h_init: Initializer = orthogonal,
+    b_init: Initializer = zeros,
+    scale_init: Initializer = ones,
+    dtype=None,
+    param_dtype=jnp.float32,
+) -> Cell:
+    """The GRU with layer normalisation `layer_norm_gru_cell`, as a `Cell`.
+
+    Args:
+      input_size: F.
+      hidden_size: H.
+      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
+      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
+      b_init: initialiser of the whole b `[3H]`.
+      scale_init: initialiser of the gains.
+      dtype: dtype of the products.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` with `LayerNormGRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> rnnjax.layer_norm_gru(3, 5).init(jax.random.key(0)).scale_h.shape
+      (15,)
+    """
+    check_sizes("layer_norm_gru", input_size=input_size, hidden_size=hidden_size)
+    weights = init_weights(
+        input_size, hidden_size, 3, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
+    )
+
+    def init(key: Key) -> LayerNormGRUParams:
+        key_weights, key_x, key_h = jax.random.split(key, 3)
+        return LayerNormGRUParams(
+            *weights(key_weights),
+            scale_x=scale_init(key_x, (3 * hidden_size,), param_dtype),
+            scale_h=scale_init(key_h, (3 * hidden_size,), param_dtype),
+        )
+
+    return Cell(init, zero_carry(GRUCarry, hidden_size), functools.partial(layer_norm_gru_cell, dtype=dtype))
