@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -18,82 +18,107 @@ from rnnjax.recurrence._rewrite.sums import Sum
 Group = list[Var]
 
 
+class _Places(NamedTuple):
+    """Where the steps of a block read and write: in arrays of all steps, at their place, or in those of the block.
+
+    Attributes:
+      far_xs: inputs read in the arrays of all steps; the others are sliced out for the block.
+      far: groups of outputs written into the arrays of all steps.
+      near: groups of outputs stacked for the block.
+    """
+
+    far_xs: list[Var]
+    far: list[Group]
+    near: list[Group]
+
+
 def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
-    """The outputs of a loop, computed along its plan."""
+    """Computes the outputs of a loop along its plan."""
     loop = plan.loop
     consts, carry, xs = (list(args[part]) for part in loop.parts)
     fixed = dict(zip(loop.consts, consts, strict=True))
     jaxprs.run(loop.jaxpr, plan.before, fixed)
     if plan.block is loop.length or plan.block == loop.length:
-        carry, _, ys = _run_block(plan, fixed, flat, None, carry, [], xs)
+        carry, _, ys = _run_block(plan, _Places([], [], plan.groups), fixed, flat, None, carry, [], xs)
         return [*carry, *ys]
+
+    places = _places(plan)
 
     def block(state, start):
         carry, whole = state
-        carry, whole, ys = _run_block(plan, fixed, flat, start, carry, whole, xs)
+        carry, whole, ys = _run_block(plan, places, fixed, flat, start, carry, whole, xs)
         return (carry, whole), ys
 
-    in_place = _in_place(plan)
-    whole = [packing.empty(group, loop.length) for group in in_place]
+    whole = [packing.empty(group, loop.length) for group in places.far]
     starts = plan.block * lax.iota("int32", loop.length // plan.block)
     (carry, whole), ys = lax.scan(block, (carry, whole), starts, reverse=loop.reverse)
-    stacks = _unpacked(in_place, whole)
+    stacks = _unpacked(places.far, whole)
     given = iter(y.reshape(loop.length, *y.shape[2:]) for y in ys)
     return [*carry, *(stacks[y] if jaxprs.is_var(y) and y in stacks else next(given) for y in loop.ys)]
 
 
-def _in_place(plan: Plan) -> list[Group]:
-    """The groups of what is stacked that the loop may write where the output belongs: nothing else reads them."""
-    read, ys = plan.read_outside(), set(jaxprs.variables(plan.loop.ys))
-    return [group for group in plan.groups if ys.intersection(group) and not read.intersection(group)]
+def _places(plan: Plan) -> _Places:
+    """The places of a block that is not all steps: far is what nothing reads for the whole block at once."""
+    outside, ys = plan.read_outside(), set(jaxprs.variables(plan.loop.ys))
+    far = [group for group in plan.groups if ys.intersection(group) and not outside.intersection(group)]
+    return _Places(
+        far_xs=[var for var in plan.loop.xs if var not in outside],
+        far=far,
+        near=[group for group in plan.groups if group not in far],
+    )
 
 
 def _run_block(
-    plan: Plan, fixed: dict, flat: bool, start: Any, carry: list[Any], whole: list[Any], xs: list[Any]
+    plan: Plan, places: _Places, fixed: dict, flat: bool, start: Any, carry: list[Any], whole: list[Any], xs: list[Any]
 ) -> tuple[list, list, list]:
-    """A block of steps: the carry after it, the stacks of all steps, the other outputs of the block.
+    """Runs the steps from `start`, or all of them if it is None.
 
-    The steps from `start` read the xs of all steps, and write what the loop puts out where it belongs, but for what is
-    read for the whole block at once. Without a start the block is all steps, and all outputs are those of the block.
+    Returns the carry after them, the arrays of all steps that are written in place, and the other outputs of the block.
     """
     loop, jaxpr = plan.loop, plan.loop.jaxpr
-
-    def of_block(stack):
-        return stack if start is None else lax.dynamic_slice_in_dim(stack, start, plan.block)
-
-    env = {**fixed, **{var: of_block(x) for var, x in zip(loop.xs, xs, strict=True)}}
+    all_xs = dict(zip(loop.xs, xs, strict=True))
+    env = {**fixed, **{var: x if start is None else _of_block(plan, x, start) for var, x in all_xs.items()}}
     varying = set(loop.xs)
     at_once.evaluate(jaxpr, plan.early, env, varying, flat)
-    outside = plan.read_outside()
-    far = {var: x for var, x in zip(loop.xs, xs, strict=True) if start is not None and var not in outside}
-    written = _in_place(plan) if start is not None else []
-    near = [group for group in plan.groups if group not in written]
-    scanned = sorted(plan.scanned, key=lambda var: var in far)
-
-    def step(carry, x):
-        inner = {**fixed, **dict(zip(scanned, x, strict=True))}
-        inner |= {loop.carry[i]: value for i, value in zip(plan.looped, carry, strict=True)}
-        jaxprs.run(jaxpr, plan.body, inner)
-        rows = ([packing.pack([inner[var] for var in group]) for group in groups] for groups in (written, near))
-        return [_next(plan, i, inner) for i in plan.looped], *rows
-
     after, stacks = list(carry), list[Any]()
     if plan.looped or plan.stacked:
-        begin = [carry[i] for i in plan.looped]
-        here, of_all = [env[var] for var in scanned if var not in far], [far[var] for var in scanned if var in far]
-        ended, whole, stacks = _scan_part(step, begin, whole, here, of_all, start, plan)
+        ended, whole, stacks = _run_steps(plan, places, env, fixed, start, carry, whole, all_xs)
         for i, value in zip(plan.looped, ended, strict=True):
             after[i] = value
-    env |= _unpacked(near, stacks)
+    env |= _unpacked(places.near, stacks)
     for var, i in plan.shifted.items():
         env[var] = _step_before(env[loop.carry_out[i]], carry[i], loop.reverse)
     varying.update([*plan.stacked, *plan.shifted])
     at_once.evaluate(jaxpr, [*plan.views, *plan.late], env, varying, flat)
     for i, total in plan.sums.items():
         after[i] = _add_up(plan, total, after[i], env, flat)
-    elsewhere = {var for group in written for var in group}
+    elsewhere = {var for group in places.far for var in group}
     ys = [_stack_of(y, env, varying, plan.block) for y in loop.ys if not jaxprs.is_var(y) or y not in elsewhere]
     return after, whole, ys
+
+
+def _of_block(plan: Plan, stack: Any, start: Any) -> Any:
+    return lax.dynamic_slice_in_dim(stack, start, plan.block)
+
+
+def _run_steps(
+    plan: Plan, places: _Places, env: dict, fixed: dict, start: Any, carry: list[Any], whole: list[Any], all_xs: dict
+) -> tuple[list, list, list]:
+    """Runs what stays in the loop: the carries that it keeps, the arrays of all steps, the stacks of the block."""
+    loop, far = plan.loop, set(places.far_xs)
+    scanned = sorted(plan.scanned, key=lambda var: var in far)
+
+    def step(carry, x):
+        inner = {**fixed, **dict(zip(scanned, x, strict=True))}
+        inner |= {loop.carry[i]: value for i, value in zip(plan.looped, carry, strict=True)}
+        jaxprs.run(loop.jaxpr, plan.body, inner)
+        rows = ([packing.pack([inner[var] for var in group]) for group in groups] for groups in places[1:])
+        return [_next(plan, i, inner) for i in plan.looped], *rows
+
+    begin = [carry[i] for i in plan.looped]
+    here = [env[var] for var in scanned if var not in far]
+    of_all = [all_xs[var] for var in scanned if var in far]
+    return _scan_part(step, begin, whole, here, of_all, start, plan)
 
 
 def _scan_part(
