@@ -1,4 +1,4 @@
-"""Jaxprs of loop bodies: tracing, inlining, evaluating, and who reads what."""
+"""Traces, inlines and evaluates jaxprs, and finds out which equation reads what."""
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -23,48 +23,48 @@ RULES = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "rema
 
 
 def trace(function: Callable, avals: Sequence[Any]) -> tuple[Jaxpr, list[Any]]:
-    """The jaxpr of `function(*values)`, which returns a list, and the constants that are its first inputs.
+    """Traces `function(*values)`, which returns a list; the constants it closes over become its first inputs.
 
-    Unlike `jax.make_jaxpr` it takes avals as they are: shardings, varying axes, weak types, symbolic dimensions.
+    Unlike `jax.make_jaxpr` it keeps whole avals: shardings, varying axes, weak types, symbolic dimensions.
     """
     jaxpr, _, consts = partial_eval.trace_to_jaxpr_dynamic(wrapped(function), list(avals))
     return with_consts_as_inputs(jaxpr), list(consts)
 
 
 def wrapped(function: Callable) -> Any:
-    """A function as JAX's tracers take it."""
+    """Wraps a function the way JAX's tracers expect it."""
     info = core.DebugInfo("rnnjax.scan", getattr(function, "__name__", "loop"), None, None)
     return linear_util.wrap_init(function, debug_info=info)
 
 
 def with_consts_as_inputs(closed: Any) -> Jaxpr:
-    """A jaxpr with its constants as first inputs."""
+    """Turns the constants of a jaxpr into its first inputs."""
     jaxpr = getattr(closed, "jaxpr", closed)
     return jaxpr.replace(constvars=(), invars=[*jaxpr.constvars, *jaxpr.invars])
 
 
 def open_jaxpr(closed: Any) -> Jaxpr:
-    """The jaxpr of one that has no constants."""
+    """Unwraps a closed jaxpr that has no constants."""
     return getattr(closed, "jaxpr", closed)
 
 
 def is_var(atom: Atom) -> bool:
-    """Whether an atom is a var, not a literal."""
+    """Tells whether an atom is a var rather than a literal."""
     return not isinstance(atom, core.Literal)
 
 
 def avals(atoms: Iterable[Atom]) -> list[Any]:
-    """What is known of each atom beside its value."""
+    """Returns the aval of each atom."""
     return [atom.aval for atom in atoms]
 
 
 def variables(atoms: Iterable[Atom]) -> list[Var]:
-    """The vars among atoms, each once, in order."""
+    """Returns the vars among atoms, in order and without repetition."""
     return list(dict.fromkeys(atom for atom in atoms if is_var(atom)))
 
 
 def inline(jaxpr: Jaxpr, calls: dict[str, str]) -> Jaxpr:
-    """The jaxpr with the equations of `calls` in their place, without dead equations."""
+    """Replaces calls by the equations of their bodies and drops dead equations."""
     if not any(eqn.primitive.name in calls for eqn in jaxpr.eqns):
         return without_dead_equations(jaxpr)
     eqns: list[Eqn] = []
@@ -73,7 +73,7 @@ def inline(jaxpr: Jaxpr, calls: dict[str, str]) -> Jaxpr:
 
 
 def with_equations(jaxpr: Jaxpr, eqns: list[Eqn], outvars: list[Atom]) -> Jaxpr:
-    """A jaxpr of the same inputs with other equations and outputs."""
+    """Returns a jaxpr with the same inputs but other equations and outputs."""
     return jaxpr.replace(eqns=eqns, outvars=outvars, debug_info=_nameless(jaxpr))
 
 
@@ -82,7 +82,7 @@ def _nameless(jaxpr: Jaxpr) -> Any:
 
 
 def _inline_into(eqns: list[Eqn], jaxpr: Jaxpr, env: dict[Var, Atom], calls: dict[str, str], new: Callable) -> list:
-    """Appends the equations of a jaxpr, its vars renamed by env and else kept; returns its outputs."""
+    """Appends the equations of a jaxpr, renaming the vars that are in env; returns its outputs."""
 
     def renamed(atom):
         return env.get(atom, atom) if is_var(atom) else atom
@@ -111,19 +111,19 @@ def _may_inline(eqn: Eqn, calls: dict[str, str]) -> bool:
 
 
 def evaluate(jaxpr: Jaxpr, inputs: Sequence[Any], hook: Hook = lambda eqn, values: None) -> list[Any]:
-    """The outputs of a jaxpr without constants; where `hook(eqn, values)` is not None, it replaces an equation."""
+    """Evaluates a jaxpr without constants; `hook(eqn, values)` may return the outputs of an equation, or None."""
     env = dict(zip(jaxpr.invars, inputs, strict=True))
     run(jaxpr, jaxpr.eqns, env, hook)
     return [read(env, atom) for atom in jaxpr.outvars]
 
 
 def read(env: dict, atom: Atom) -> Any:
-    """The value of an atom: what env has for a var, its own for a literal."""
+    """Looks up the value of an atom: in env for a var, in the atom itself for a literal."""
     return env[atom] if is_var(atom) else atom.val
 
 
 def run(jaxpr: Jaxpr, eqns: Iterable[Eqn], env: dict, hook: Hook = lambda eqn, values: None) -> None:
-    """Evaluates equations of a jaxpr in order, reading and writing values in env."""
+    """Evaluates equations in order, reading and writing values in env."""
     for eqn in eqns:
         outs = hook(eqn, [read(env, atom) for atom in eqn.invars])
         if outs is None:
@@ -137,13 +137,13 @@ def run(jaxpr: Jaxpr, eqns: Iterable[Eqn], env: dict, hook: Hook = lambda eqn, v
 
 
 def without_dead_equations(jaxpr: Jaxpr) -> Jaxpr:
-    """The jaxpr without equations that none of its outputs needs."""
+    """Drops the equations that no output needs."""
     eqns = needed(jaxpr.eqns, jaxpr.outvars)
     return jaxpr if len(eqns) == len(jaxpr.eqns) else jaxpr.replace(eqns=eqns)
 
 
 def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] = ()) -> list[Eqn]:
-    """The equations that outputs depend on, in order, where the values of `given` are there."""
+    """Returns the equations, in order, that outputs depend on when the vars in `given` are known."""
     wanted, kept = set(variables(outputs)) - set(given), []
     for eqn in reversed(eqns):
         if any(var in wanted for var in eqn.outvars):
@@ -153,28 +153,28 @@ def needed(eqns: Sequence[Eqn], outputs: Iterable[Atom], given: Collection[Var] 
 
 
 def follows_from(eqn: Eqn, given: Collection[Var]) -> bool:
-    """Whether an equation reads vars, and only such that are given."""
+    """Tells whether an equation reads vars at all, and only vars that are given."""
     read = variables(eqn.invars)
     return bool(read) and all(var in given for var in read)
 
 
 def chosen(mask: Iterable[bool], values: Iterable[Any]) -> list[Any]:
-    """The values where the mask is true."""
+    """Selects the values whose mask is true."""
     return [value for value, is_chosen in zip(values, mask, strict=True) if is_chosen]
 
 
 def reads(eqns: Iterable[Eqn], outputs: Iterable[Atom] = ()) -> set[Var]:
-    """The vars that equations and outputs read."""
+    """Returns the vars that equations and outputs read."""
     return set(variables(itertools.chain(outputs, *(eqn.invars for eqn in eqns))))
 
 
 def makers(eqns: Iterable[Eqn]) -> dict[Var, Eqn]:
-    """The equation that makes each var."""
+    """Maps each var to the equation that makes it."""
     return {var: eqn for eqn in eqns for var in eqn.outvars}
 
 
 def readers(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
-    """The equations that read each var, None for an output; one entry for each use."""
+    """Maps each var to the equations that read it, with None for an output; one entry per use."""
     found: dict[Var, list[Eqn | None]] = {}
     for eqn in [*jaxpr.eqns, None]:
         for atom in jaxpr.outvars if eqn is None else eqn.invars:
@@ -184,7 +184,7 @@ def readers(jaxpr: Jaxpr) -> dict[Var, list[Eqn | None]]:
 
 
 def size(atom: Atom) -> Any:
-    """Bytes of a value; symbolic if a dimension is."""
+    """Returns the bytes of a value, symbolic if one of its dimensions is."""
     total = getattr(atom.aval.dtype, "itemsize", 8)
     for dimension in atom.aval.shape:
         total = total * dimension
@@ -192,7 +192,7 @@ def size(atom: Atom) -> Any:
 
 
 def assumed_size(atom: Atom) -> int:
-    """Bytes of a value to choose by, where any symbolic dimension stands for 64."""
+    """Returns the bytes of a value for comparisons: a symbolic dimension counts as 64."""
     total = getattr(atom.aval.dtype, "itemsize", 8)
     for dimension in atom.aval.shape:
         total *= dimension if isinstance(dimension, int) else 64
@@ -200,17 +200,17 @@ def assumed_size(atom: Atom) -> int:
 
 
 def is_float(atom: Atom) -> bool:
-    """Whether a value can have a tangent."""
+    """Tells whether a value can have a tangent."""
     return jax.numpy.issubdtype(atom.aval.dtype, jax.numpy.inexact)
 
 
 def bytes_of(atoms: Iterable[Atom]) -> Any:
-    """The bytes of values together, each counted once."""
+    """Adds up the bytes of values, counting each value once."""
     return sum(map(size, variables(atoms)))
 
 
 def at_most(bytes_: Any, limit: Any) -> bool:
-    """Whether bytes are within a limit; false where that depends on a symbolic dimension."""
+    """Tells whether bytes are within a limit; false if that depends on a symbolic dimension."""
     try:
         return bool(bytes_ <= limit)
     except core.InconclusiveDimensionOperation:

@@ -1,4 +1,4 @@
-"""Calls outside of every transformation: traced and compiled once for a function, and forgotten with it."""
+"""Compiles calls made outside of every transformation, once per function, and forgets them with the function."""
 
 import weakref
 from collections.abc import Callable, Hashable
@@ -13,17 +13,16 @@ _programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def is_eager(*trees: Any) -> bool:
-    """Whether a call is made outside of every transformation, on arrays and numbers."""
+    """Tells whether a call is made outside of every transformation, on arrays and numbers."""
     at_top = core.get_opaque_trace_state(convention="flax") == _TOP_LEVEL
     numbers = (jax.Array, np.ndarray, np.generic, int, float, complex)
     return at_top and not jax.config.jax_disable_jit and all(isinstance(x, numbers) for x in jax.tree.leaves(trees))  # type: ignore[attr-defined]
 
 
 def compiled(function: Callable, options: Hashable, run: Callable[..., Any]) -> Callable | None:
-    """`run(function, *args)` compiled, the same program for the same function and options.
+    """Compiles `run(function, *args)`: the same program for the same function and options.
 
-    Programs are kept as long as the function is. None where it cannot be kept: it is not hashable, or nothing can
-    refer to it weakly.
+    Programs live as long as the function. None if the function is not hashable or cannot be referred to weakly.
     """
     try:
         programs = _programs.setdefault(function, {})

@@ -1,4 +1,4 @@
-"""What `rnnjax.scan` does to a loop, in words."""
+"""Says in words what `rnnjax.scan` does to a loop."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def explain(
       f: `(carry, x) -> (carry, y)`, as for `rnnjax.scan`.
       init: the first carry, a pytree of arrays or of shapes (`jax.ShapeDtypeStruct`).
       xs: pytree of arrays or shapes `[T, ...]`, or None with `length`.
-      length: T, where there are no xs.
+      length: T, if there are no xs.
       platform: "cpu", "cuda", "rocm" or "tpu", which need not be at hand; that of this process if None.
-      devices: how many share arrays whose sharding the compiler chooses.
+      devices: number of devices that share arrays whose sharding the compiler chooses.
 
     Returns:
       Text of a few lines, to be printed. Sizes are bytes of one step.
@@ -44,7 +44,8 @@ def explain(
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> w, u = 0.5 * jnp.eye(5), jnp.ones((3, 5))
-      >>> print(rnnjax.recurrence.explain(lambda h, x: (jnp.tanh(h @ w + x @ u), None), jnp.zeros((2, 5)), jnp.ones((7, 2, 3))))
+      >>> step = lambda h, x: (jnp.tanh(h @ w + x @ u), None)
+      >>> print(rnnjax.recurrence.explain(step, jnp.zeros((2, 5)), jnp.ones((7, 2, 3))))
       forward, 7 steps on cpu
         before the loop, for all steps: dot_general [2, 5]
         in the loop: dot_general [2, 5] reads the carry; and add, tanh
@@ -66,7 +67,7 @@ def explain(
 
 
 def _gradient(eqn: Any, target: Target) -> list[str]:
-    """The lines on the gradient in everything that a loop reads."""
+    """Writes the lines on the gradient in everything that a loop reads."""
     operands = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in eqn.invars]
     floats = tuple(i for i, atom in enumerate(eqn.invars) if jaxprs.is_float(atom))
     if not floats:
@@ -92,7 +93,7 @@ def _gradient(eqn: Any, target: Target) -> list[str]:
 
 
 def _happens(plan: Plan, target: Target, is_gradient: bool) -> list[str]:
-    """The lines on one loop."""
+    """Writes the lines on one loop."""
     level = levels(plan.loop)
     products = [eqn for eqn in plan.body if eqn.primitive.name in kinds.PRODUCTS]
     others = Counter(eqn.primitive.name for eqn in plan.body if eqn not in products)
@@ -112,7 +113,7 @@ def _happens(plan: Plan, target: Target, is_gradient: bool) -> list[str]:
 
 
 def _why(eqn: Any, level: dict, target: Target) -> str:
-    """Why a product stays in the loop."""
+    """Says why a product stays in the loop."""
     if level[eqn.outvars[0]] == kinds.CARRY:
         return "reads the carry"
     if kinds.weight_position(eqn, level) is None:

@@ -20,35 +20,35 @@ def scan(
 ) -> tuple[Any, Any]:
     """Loops like `jax.lax.scan`, with faster gradients: carry_t, y_t = f(carry_{t-1}, x_t) for t = 0 ... T - 1.
 
-    The signature and the meaning of `jax.lax.scan`, for any body, also one of other libraries, under every
-    transformation, on every mesh, exported, eager or compiled. When the program is lowered, for a platform and a
+    Signature and meaning are those of `jax.lax.scan`, for any body, also one from another library, under every
+    transformation, on every mesh, exported, eager or compiled. When the program is lowered for a platform and a
     number of devices, the loop is rewritten:
 
-    - what depends on nothing but closed-over values (transposes, slices, joins of parameters) is computed once;
+    - what depends on closed-over values only (transposes, slices, concatenations of parameters) is computed once;
     - products of the inputs with a closed-over weight are computed for all steps at once, where that pays;
-    - each accumulator of a product, as the gradient of a weight is, gets one product over all steps after the loop,
-      instead of a matrix that is read and written at every step; so do products that nothing in the loop reads;
-    - of the values of a step, a differentiated loop keeps the smallest set from which the backward pass can go on with
-      elementwise work;
-    - what is computed for all steps at once goes through blocks of steps if it would take more than a few MiB.
+    - each accumulator of a product, such as the gradient of a weight, becomes one product over all steps after the loop
+      instead of a matrix that is read and written at every step, and so do products that nothing in the loop reads;
+    - a differentiated loop keeps the smallest set of values per step from which the backward pass can recover
+      the others by elementwise work;
+    - what is computed for all steps at once is computed in blocks of steps if it would take more than a few MiB.
 
-    All else stays in the loop and is computed once, as JAX would. Values agree with those of `jax.lax.scan` to
-    rounding. A body with effects (prints, ordered callbacks), one without such products, and a call that `jax.lax.scan`
-    refuses, are handed to it. `rnnjax.recurrence.explain` says what happens to a body.
+    Everything else stays in the loop and is computed once, as JAX would. Values agree with those of `jax.lax.scan` to
+    rounding. A body with effects (prints, ordered callbacks), a body without such products, and a call that
+    `jax.lax.scan` refuses are handed to `jax.lax.scan`. `rnnjax.recurrence.explain` says what happens to a body.
 
-    An eager call is compiled once for a function and its shapes.
+    An eager call is compiled once per function and shapes.
 
     Args:
       f: `(carry, x) -> (carry, y)`; carries keep their structure, shapes and dtypes.
       init: the first carry, a pytree of arrays.
       xs: pytree of arrays `[T, ...]`, or None with `length`.
-      length: T, an integer; not needed where there are xs.
+      length: T, an integer; not needed if there are xs.
       reverse: from t = T - 1 down to 0; ys keep the order of xs.
-      unroll: how many steps one iteration of the compiled loop holds.
-      _split_transpose: as in `jax.lax.scan`, which such a call is handed to.
+      unroll: number of steps per iteration of the compiled loop.
+      _split_transpose: as in `jax.lax.scan`, to which such a call is handed.
 
     Returns:
-      `(carry, ys)`: the last carry, and every y stacked `[T, ...]`.
+      `(carry, ys)`: the last carry, and the outputs stacked, `[T, ...]`.
 
     Raises:
       ValueError, TypeError: those of `jax.lax.scan`.

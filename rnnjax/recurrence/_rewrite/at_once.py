@@ -1,4 +1,4 @@
-"""Equations evaluated for all steps at once, and sums over all steps of products."""
+"""Evaluates equations for all steps at once, and sums products over all steps."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,10 @@ from rnnjax.recurrence._rewrite.kinds import PRODUCTS
 
 
 def evaluate(jaxpr: Jaxpr, eqns: Iterable[Eqn], env: dict[Var, Any], varying: set[Var], flat: bool) -> None:
-    """Evaluates equations in order; those of `varying` are `[T, ...]` in env, to which outputs that vary are added.
+    """Evaluates equations in order; vars in `varying` are `[T, ...]` in env, and outputs that vary join them.
 
     With `flat`, the rows of all steps become one matrix: the fastest product on one device. On more than one, a
-    reshape that merges the steps with an axis that is split over devices would gather it.
+    reshape that merges the steps with a sharded axis would gather it.
     """
     for eqn in eqns:
         varies = [jaxprs.is_var(atom) and atom in varying for atom in eqn.invars]
@@ -42,7 +42,7 @@ def _vmapped(jaxpr: Jaxpr, eqn: Eqn, values: Sequence[Any], varies: Sequence[boo
 
 
 def is_matrix_product(eqn: Eqn, position: int) -> bool:
-    """Whether a product is that of rows with a matrix: one axis contracted, no batch axes, a weight of two axes."""
+    """Tells whether a product is rows times a matrix: one contracted axis, no batch axes, a weight of two axes."""
     if eqn.primitive.name != "dot_general":
         return False
     contracting, batch = eqn.params["dimension_numbers"]
@@ -50,7 +50,7 @@ def is_matrix_product(eqn: Eqn, position: int) -> bool:
 
 
 def _rows_times_matrix(eqn: Eqn, position: int, values: Sequence[Any]) -> Any:
-    """A product with the weight at `position` for all steps `[T, ...]` of the other operand at once."""
+    """Multiplies all steps `[T, ...]` of an operand at once by the weight at `position`."""
     contracting, _ = eqn.params["dimension_numbers"]
     (axis,), (weight_axis,) = contracting[1 - position], contracting[position]
     rows = jnp.moveaxis(values[1 - position], axis + 1, -1)  # [T, ..., F]
@@ -61,16 +61,16 @@ def _rows_times_matrix(eqn: Eqn, position: int, values: Sequence[Any]) -> Any:
 
 
 def can_sum(eqn: Eqn) -> bool:
-    """Whether `sum_over_steps` takes an equation: a product without groups, or rows added to a table of zeros."""
+    """Tells whether `sum_over_steps` takes an equation: a product without groups, or rows added to a table of zeros."""
     if eqn.primitive.name == "conv_general_dilated":
         return eqn.params["feature_group_count"] == eqn.params["batch_group_count"] == 1
     return eqn.primitive.name in ("dot_general", "scatter-add")
 
 
 def sum_over_steps(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool) -> Any:
-    """The sum over all steps of an equation whose operands vary, `[T, ...]`, as one equation over all steps.
+    """Sums an equation over all steps, its operands `[T, ...]`, by one equation over all steps.
 
-    `dtype` is that of the accumulator: sums are taken in the wider of it and that of the equation. The operand 0 of a
+    `dtype` is that of the accumulator; the sum is taken in the wider of it and that of the equation. Operand 0 of a
     scatter-add is the table, which does not vary.
     """
     dtype = max(dtype, eqn.outvars[0].aval.dtype, key=lambda dtype: dtype.itemsize)
@@ -92,24 +92,24 @@ def sum_over_steps(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool) -> A
 
 
 def _after(axes: Sequence[int]) -> tuple[int, ...]:
-    """Axes of a step, where there is an axis of steps in front."""
+    """Shifts the axes of a step to make room for an axis of steps in front."""
     return tuple(axis + 1 for axis in axes)
 
 
 def _rows(value: Any, axes: Sequence[int]) -> Any:
-    """`[T, ...]` with the steps and `axes` merged into one axis in front."""
+    """Merges the steps and `axes` of a value `[T, ...]` into one axis in front."""
     moved = jnp.moveaxis(value, _after(axes), range(1, len(axes) + 1))
     return _merge(moved, 0, len(axes) + 1)
 
 
 def _merge(value: Any, start: int, stop: int) -> Any:
-    """The axes from start to stop as one."""
+    """Merges the axes from start to stop."""
     shape = value.shape
     return value.reshape(*shape[:start], math.prod(shape[start:stop]), *shape[stop:])
 
 
 def _sum_of_convolutions(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool) -> Any:
-    """The steps become further features, over which a convolution sums."""
+    """Sums convolutions over steps: the steps become further features, over which a convolution sums anyway."""
     numbers = eqn.params["dimension_numbers"]
 
     def merged(value, axis):
@@ -121,7 +121,7 @@ def _sum_of_convolutions(eqn: Eqn, values: Sequence[Any], dtype: Any, flat: bool
 
 
 def _scatter_add(eqn: Eqn, values: Sequence[Any]) -> Any:
-    """Rows of all steps, added to one table."""
+    """Adds the rows of all steps to one table."""
     numbers = eqn.params["dimension_numbers"]
     numbers = numbers._replace(
         update_window_dims=_after(numbers.update_window_dims),

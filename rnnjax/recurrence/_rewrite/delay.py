@@ -1,8 +1,8 @@
-"""Products that a loop carries, delayed to the step that reads them.
+"""Delays products that a loop carries to the step that reads them.
 
 Going back through a layer ends a step with a product, dh = dz W^T, perhaps added to something, and begins the next with
-elementwise work on it. A GPU splits such a product and adds its parts up in a kernel of its own, unless what reads them
-does so in passing. So dz is carried instead, and a step begins with the product:
+elementwise work on it. A GPU splits such a product and adds up the parts in a separate kernel, unless the kernel that
+reads them can do so in passing. So dz is carried instead, and each step begins with the product:
 
     h_t = product(v_t, W)      ->      h_{t-1} = init if t is the first step, else product(v_{t-1}, W); v is carried
 """
@@ -23,7 +23,7 @@ from rnnjax.recurrence._rewrite.loops import Loop, invariant_equations, levels
 
 
 class Delayed(NamedTuple):
-    """A loop that carries what products are made of, and the one that it was."""
+    """A loop that carries the operands of products, and the loop it was made from."""
 
     loop: Loop  # with the first values of these carries as consts, and as an x whether a step is the first
     original: Loop
@@ -31,7 +31,7 @@ class Delayed(NamedTuple):
     held: list[list[Var]]  # what the loop carries for each carry
 
     def arguments(self, args: Sequence[Any]) -> list[Any]:
-        """The arguments of the loop, given those of the original."""
+        """Makes the arguments of the loop from those of the original."""
         consts, carry, xs = (list(args[part]) for part in self.original.parts)
         first = [carry[i] for i in self.ends]
         start = [
@@ -42,7 +42,7 @@ class Delayed(NamedTuple):
         return [*consts, *first, *itertools.chain(*start), *xs, steps == begins]
 
     def outcome(self, args: Sequence[Any], outs: Sequence[Any]) -> list[Any]:
-        """The outputs of the original, given its arguments and the outputs of the loop."""
+        """Makes the outputs of the original from its arguments and the outputs of the loop."""
         jaxpr, given = self.original.jaxpr, iter(outs)
         env = dict(zip(self.original.consts, args[: self.original.n_consts], strict=True))
         jaxprs.run(jaxpr, invariant_equations(self.original), env)
@@ -54,7 +54,7 @@ class Delayed(NamedTuple):
 
 
 def delay_products(loop: Loop) -> Delayed | None:
-    """The loop with the products that it carries delayed, None if it carries none."""
+    """Delays the products that a loop carries; None if it carries none."""
     ends = _ends(loop)
     if not ends or not isinstance(loop.length, int):
         return None
@@ -94,7 +94,7 @@ def delay_products(loop: Loop) -> Delayed | None:
 
 
 def _ends(loop: Loop) -> dict[int, list[Eqn]]:
-    """The equations that make a carry from a product that nothing else reads: the product, sums and views of it."""
+    """Finds the equations that make a carry from a product that nothing else reads, the product first."""
     level, made_by, readers = levels(loop), jaxprs.makers(loop.jaxpr.eqns), jaxprs.readers(loop.jaxpr)
 
     def end(atom):
@@ -113,7 +113,7 @@ def _ends(loop: Loop) -> dict[int, list[Eqn]]:
 
 
 def _end(jaxpr: Any, eqns: list[Eqn], env: dict, held: Sequence[Var], values: Sequence[Any]) -> Any:
-    """A carry, given what is held for it."""
+    """Computes a carry from the operands held for it."""
     now = {**env, **dict(zip(held, values, strict=True))}
     jaxprs.run(jaxpr, eqns, now)
     return now[eqns[-1].outvars[0]]

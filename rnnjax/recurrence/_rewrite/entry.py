@@ -1,4 +1,4 @@
-"""The way in: a call of `scan` is traced once, by `lax.scan`, and bound as a loop of ours if that is worth while."""
+"""The way in: `lax.scan` traces a call once, and the result is bound as our primitive if that is worthwhile."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from rnnjax.recurrence._rewrite.lower import loop_p  # and its rules
 
 
 def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any) -> tuple[Any, Any]:
-    """`lax.scan(f, init, xs)`, whose own checks and messages are those of this one."""
+    """Runs `lax.scan(f, init, xs)`, with its checks and messages, through the rewrite."""
 
     trees: list[Any] = []
 
@@ -35,7 +35,7 @@ def scan(f: Callable, init: Any, xs: Any, length: Any, reverse: Any, unroll: Any
 
 
 def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
-    """The outputs of a scan as a loop of ours, None if it is better left as it is."""
+    """Binds a scan as our primitive; None if it is better left alone."""
     loop = read_loop(eqn.params)
     if eqn.effects or (isinstance(loop.length, int) and loop.length == 0):
         return None
@@ -50,7 +50,7 @@ def _bind(eqn: Eqn, operands: Sequence[Any]) -> list[Any] | None:
 
 
 def _with_invariants_outside(loop: Loop, once: list[Eqn], operands: Sequence[Any]) -> list[Any]:
-    """The loop, with invariant equations evaluated before it."""
+    """Evaluates invariant equations before the loop."""
     consts, carry, xs = (operands[part] for part in loop.parts)
     env = dict(zip(loop.consts, consts, strict=True))
     jaxprs.run(loop.jaxpr, once, env)

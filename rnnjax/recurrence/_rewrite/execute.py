@@ -1,4 +1,4 @@
-"""A loop run along its plan: what leaves it before, the loop, what leaves it after; long ones in blocks of steps."""
+"""Runs a loop along its plan: what leaves it before, the loop, what leaves it after; a long loop in blocks of steps."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Group = list[Var]
 
 
 class _Places(NamedTuple):
-    """Where the steps of a block read and write: in arrays of all steps, at their place, or in those of the block.
+    """Where the steps of a block read and write: in place in the arrays of all steps, or in arrays of the block.
 
     Attributes:
       far_xs: inputs read in the arrays of all steps; the others are sliced out for the block.
@@ -58,7 +58,7 @@ def run(plan: Plan, args: Sequence[Any], flat: bool) -> list[Any]:
 
 
 def _places(plan: Plan) -> _Places:
-    """The places of a block that is not all steps: far is what nothing reads for the whole block at once."""
+    """Chooses the places for a block of some of the steps: whatever is not read for the whole block at once is far."""
     outside, ys = plan.read_outside(), set(jaxprs.variables(plan.loop.ys))
     far = [group for group in plan.groups if ys.intersection(group) and not outside.intersection(group)]
     return _Places(
@@ -73,7 +73,7 @@ def _run_block(
 ) -> tuple[list, list, list]:
     """Runs the steps from `start`, or all of them if it is None.
 
-    Returns the carry after them, the arrays of all steps that are written in place, and the other outputs of the block.
+    Returns the carry after them, the arrays of all steps written in place, and the other outputs of the block.
     """
     loop, jaxpr = plan.loop, plan.loop.jaxpr
     all_xs = dict(zip(loop.xs, xs, strict=True))
@@ -104,7 +104,7 @@ def _of_block(plan: Plan, stack: Any, start: Any) -> Any:
 def _run_steps(
     plan: Plan, places: _Places, env: dict, fixed: dict, start: Any, carry: list[Any], whole: list[Any], all_xs: dict
 ) -> tuple[list, list, list]:
-    """Runs what stays in the loop: the carries that it keeps, the arrays of all steps, the stacks of the block."""
+    """Runs what stays in the loop: returns its carries, the arrays of all steps, and the stacks of the block."""
     loop, far = plan.loop, set(places.far_xs)
     scanned = sorted(plan.scanned, key=lambda var: var in far)
 
@@ -143,7 +143,7 @@ def _scan_part(
 
 
 def _unpacked(groups: Sequence[Group], stacks: Sequence[Any]) -> dict[Var, Any]:
-    """The stacks of what shares an array."""
+    """Unpacks the stacks of vars that share an array."""
     found: dict[Var, Any] = {}
     for group, stack in zip(groups, stacks, strict=True):
         found |= dict(zip(group, packing.unpack(stack, group), strict=True))
@@ -151,13 +151,13 @@ def _unpacked(groups: Sequence[Group], stacks: Sequence[Any]) -> dict[Var, Any]:
 
 
 def _step_before(stack: Any, start: Any, reverse: bool) -> Any:
-    """What the step before each has put out, `[steps, ...]`, given what came before the first."""
+    """Shifts outputs `[steps, ...]` by one step, starting with what came before the first."""
     parts = [stack[1:], start[None]] if reverse else [start[None], stack[:-1]]
     return jnp.concatenate(parts)
 
 
 def _next(plan: Plan, i: int, env: dict) -> Any:
-    """A carry after a step."""
+    """Returns a carry after a step."""
     if i not in plan.sums:
         return jaxprs.read(env, plan.loop.carry_out[i])
     inside = (jaxprs.read(env, atom) for atom in plan.sums[i].inside)
@@ -172,7 +172,7 @@ def _stack_of(atom: Any, env: dict, varying: set, size: Any) -> Any:
 
 
 def _add_up(plan: Plan, total: Sum, value: Any, env: dict, flat: bool) -> Any:
-    """An accumulator after a block, given what the loop has made of it."""
+    """Completes an accumulator after a block, adding what the loop did not."""
     for addend in total.after:
         if addend.product is not None:
             operands = [jaxprs.read(env, atom) for atom in addend.product.invars]

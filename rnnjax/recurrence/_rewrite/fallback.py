@@ -1,6 +1,6 @@
 """What happens where the rewrite fails: a plain scan for the user, an error for the tests.
 
-With the environment variable RNNJAX_STRICT set, as the tests set it, an internal failure is raised.
+With the environment variable RNNJAX_STRICT, which the tests set, an internal failure is raised.
 """
 
 import os
@@ -12,7 +12,7 @@ failures: Counter = Counter()  # how often which part has given up, by its name 
 
 
 def attempt(part: str, function: Callable[[], Any]) -> Any:
-    """`function()`, or None where it fails."""
+    """Returns `function()`, or None if it fails."""
     try:
         return function()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Kinds of primitives: the short lists of what may leave a loop, and of what may be computed again.
+"""Kinds of primitives: the short lists of what may leave a loop and of what may be recomputed.
 
 Whatever is on none of these lists stays in the loop and is computed once, the way `lax.scan` computes it.
 """
@@ -27,7 +27,7 @@ INVARIANT, INPUT, CARRY = range(3)  # the level of a value: what it depends on
 
 
 def weight_position(eqn: Eqn, level: dict[Var, int]) -> int | None:
-    """Which operand of a product is a weight, None if it is no product of a varying value with an invariant one."""
+    """Returns which operand of a product is invariant while the other varies; None if that is not the case."""
     if eqn.primitive.name not in PRODUCTS or not is_float(eqn.outvars[0]):
         return None
     fixed = [level_of(level, atom) == INVARIANT for atom in eqn.invars]
@@ -38,17 +38,17 @@ def weight_position(eqn: Eqn, level: dict[Var, int]) -> int | None:
 
 
 def is_look_up(eqn: Eqn, level: dict[Var, int]) -> bool:
-    """Whether an equation reads rows of an invariant table."""
+    """Tells whether an equation reads rows of an invariant table."""
     return eqn.primitive.name in LOOK_UPS and level_of(level, eqn.invars[0]) == INVARIANT
 
 
 def level_of(level: dict[Var, int], atom: Atom) -> int:
-    """The level of an atom, given those of the vars: a literal is invariant."""
+    """Returns the level of an atom, given those of the vars; a literal is invariant."""
     return level[atom] if is_var(atom) else INVARIANT
 
 
 def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
-    """The level of every var, given those of the inputs: the highest of what it depends on."""
+    """Returns the level of every var: the highest level among the inputs it depends on."""
     level = dict(zip(jaxpr.invars, of_inputs, strict=True))
     for eqn in jaxpr.eqns:
         highest = max((level[atom] for atom in eqn.invars if is_var(atom)), default=INVARIANT)
@@ -57,9 +57,9 @@ def levels(jaxpr: Jaxpr, of_inputs: Sequence[int]) -> dict[Var, int]:
 
 
 def worth_once(invariant: list[Eqn], inputs: Collection[Var], wanted: Collection[Var]) -> list[Eqn]:
-    """Invariant equations to evaluate before a loop: what is wanted, and all that do not outgrow what they read.
+    """Selects invariant equations to evaluate before a loop: those wanted, and those that do not outgrow their inputs.
 
-    A broadcast stays in the loop, where nothing is stored for it.
+    A broadcast stays in the loop, where it takes no memory.
     """
     weights = [atom for eqn in invariant if eqn.primitive.name in COSTLY for atom in eqn.outvars]
     chosen = {id(eqn) for eqn in jaxprs.needed(invariant, [*weights, *wanted])}

@@ -1,9 +1,9 @@
-"""Weights as a CPU reads them best: sliced by gate, and turned over, before the loop.
+"""Lays weights out as a CPU reads them best: sliced by gate and transposed before the loop.
 
 The gates of a cell are slices of a sum of products. On a CPU, a loop over time that reads four slices of a row of the
-product for all steps is several times as slow as one that reads four arrays. So slices of what is made of such a
-product, sums above all, become sums of slices, and the product one for each slice of the weight. And a product that
-contracts over the last axis of its weight, as going back through a layer does, turns the weight over at every step.
+product for all steps is several times as slow as one that reads four arrays. So slices of what is made from such a
+product, mostly sums, become sums of slices, with one product per slice of the weight. And a product that contracts over
+the last axis of its weight, as backpropagation through a layer does, would transpose the weight at every step.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ SLICES = ("split", "slice")
 
 
 def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> Jaxpr:
-    """The jaxpr in which slices of what is made of `products` are made of slices of their weights, if any are."""
+    """Moves slices of what is made from `products` up to slices of their weights, where there are any."""
     mover = _Mover(jaxpr, products, level)
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in SLICES and jaxprs.follows_from(eqn, mover.holding):
@@ -33,7 +33,7 @@ def move_slices_up(jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]) -> 
 
 
 def turn_weights(jaxpr: Jaxpr, level: dict[Var, int]) -> Jaxpr:
-    """The jaxpr whose products of the carry with a matrix contract over its first axis."""
+    """Makes products of the carry with a matrix contract over the first axis of the matrix."""
     new, eqns, turned = core.gensym(), [], {}
     for eqn in jaxpr.eqns:
         position = kinds.weight_position(eqn, level) if level[eqn.outvars[0]] == kinds.CARRY else None
@@ -51,14 +51,14 @@ def turn_weights(jaxpr: Jaxpr, level: dict[Var, int]) -> Jaxpr:
 
 
 def _transpose(jaxpr: Jaxpr, like: Eqn, matrix: Var, out: Var) -> Eqn:
-    """The equation that turns a matrix over."""
+    """Makes the equation that transposes a matrix."""
     traced, _ = jaxprs.trace(lambda value: [value.T], [matrix.aval])
     (eqn,) = traced.eqns
     return eqn.replace(invars=[matrix], outvars=[out], source_info=like.source_info)
 
 
 class _Mover:
-    """A jaxpr while it is rewritten."""
+    """A jaxpr while it is being rewritten."""
 
     def __init__(self, jaxpr: Jaxpr, products: list[Eqn], level: dict[Var, int]):
         self.level, self.products = level, {eqn.outvars[0] for eqn in products}
@@ -91,7 +91,7 @@ class _Mover:
         return self.emit(cut, [self.renamed(atom)], outs)
 
     def wide(self, atom: Atom, shape: tuple[int, ...]) -> Atom:
-        """An atom in the shape of what it is added to: one row for all, say."""
+        """Broadcasts an atom to the shape of what it is added to."""
         if atom.aval.shape == shape:
             return atom
         traced, _ = jaxprs.trace(lambda value: [jnp.broadcast_to(value, shape)], [atom.aval])
@@ -99,7 +99,7 @@ class _Mover:
         return self.emit(eqn, [self.renamed(atom)], [self.new(eqn.outvars[0].aval)])[0]
 
     def slices(self, atom: Atom, cut: Eqn) -> list[Atom]:
-        """What the slicing equation `cut` makes of an atom."""
+        """Returns what the slicing equation `cut` makes of an atom."""
         key = (atom if jaxprs.is_var(atom) else id(atom), cut.primitive.name, str(cut.params))
         if key not in self.done:
             self.done[key] = self._slices(atom, cut)
@@ -124,7 +124,7 @@ class _Mover:
         ]
 
     def _products(self, eqn: Eqn, cut: Eqn) -> list[Atom] | None:
-        """A product for each slice of its weight, None if `cut` does not slice the axis of the weight."""
+        """Makes one product per slice of the weight; None if `cut` does not slice the axis of the weight."""
         found = _slices_of_weight(eqn, self.level, cut)
         if found is None:
             return None
@@ -144,12 +144,12 @@ class _Mover:
 
 
 def _axis_of_weight(eqn: Eqn, position: int) -> int:
-    """The axis of a matrix product that is that of its weight."""
+    """Finds the axis of a matrix product that comes from its weight."""
     return eqn.outvars[0].aval.ndim - 1 if position == 1 else 0
 
 
 def _slices_of_weight(eqn: Eqn, level: dict[Var, int], cut: Eqn) -> tuple[int, int, dict] | None:
-    """Which operand is the weight, its free axis, and how to slice it as `cut` slices the product."""
+    """Returns which operand is the weight, its free axis, and how to slice it the way `cut` slices the product."""
     position = kinds.weight_position(eqn, level)
     if position is None or not at_once.is_matrix_product(eqn, position):
         return None

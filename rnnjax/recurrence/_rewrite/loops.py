@@ -1,4 +1,4 @@
-"""The primitive that stands for a loop until it is lowered, and loops as they are read and made."""
+"""The primitive that stands for a loop until it is lowered, and how loops are read and made."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ loop_p.multiple_results = True
 
 
 class Loop(NamedTuple):
-    """The parameters of a scan, in words of our own."""
+    """The parameters of a scan under names of our own."""
 
     jaxpr: Jaxpr  # (consts, carry, x) -> (carry, y)
     n_consts: int
@@ -42,7 +42,7 @@ class Loop(NamedTuple):
 
     @property
     def parts(self) -> tuple[slice, slice, slice]:
-        """Where consts, carry and xs are among the inputs."""
+        """Returns the slices of consts, carry and xs among the inputs."""
         first_x = self.n_consts + self.n_carry
         return slice(self.n_consts), slice(self.n_consts, first_x), slice(first_x, None)
 
@@ -56,19 +56,19 @@ class Loop(NamedTuple):
 
 
 def levels(loop: Loop) -> dict[Var, int]:
-    """The level of every var of a loop."""
+    """Returns the level of every var of a loop."""
     of_inputs = [INVARIANT] * loop.n_consts + [CARRY] * loop.n_carry + [INPUT] * len(loop.xs)
     return kinds.levels(loop.jaxpr, of_inputs)
 
 
 def invariant_equations(loop: Loop) -> list[Eqn]:
-    """The equations of a loop that give the same at every step."""
+    """Returns the equations of a loop that give the same values at every step."""
     level = levels(loop)
     return [eqn for eqn in loop.jaxpr.eqns if all(level[var] == INVARIANT for var in eqn.outvars)]
 
 
 def read_loop(params: dict[str, Any]) -> Loop:
-    """The loop that the parameters of an equation describe."""
+    """Reads the loop that the parameters of an equation describe."""
     if "ft_in" in params:  # jax 0.11 and later
         n_consts, n_carry, _ = (len(part) for part in params["ft_in"].unpack())
     else:
@@ -78,12 +78,12 @@ def read_loop(params: dict[str, Any]) -> Loop:
 
 
 def is_scan(eqn: Eqn) -> bool:
-    """Whether an equation is a plain scan."""
+    """Tells whether an equation is a plain scan."""
     return eqn.primitive is scan_p
 
 
 def plain_scan(step: Callable, carry: Any, xs: Any, loop: Loop, length: Any = None) -> tuple[Any, Any]:
-    """`lax.scan(step, carry, xs)`, with direction, unroll and, if no other is given, length of a loop."""
+    """Runs `lax.scan(step, carry, xs)` with the direction, the unrolling and, unless given, the length of a loop."""
     options: dict[str, Any] = {"reverse": loop.reverse, "unroll": loop.unroll}
     length = loop.length if length is None else length
     if isinstance(length, int):
@@ -93,7 +93,7 @@ def plain_scan(step: Callable, carry: Any, xs: Any, loop: Loop, length: Any = No
 
 
 def bind_loops(jaxpr: Jaxpr, values: Sequence[Any]) -> list[Any]:
-    """The outputs of a jaxpr whose scans, but for those inside of its equations, are bound as loops of ours."""
+    """Evaluates a jaxpr, binding its scans as our primitive, except for scans inside other equations."""
 
     def hook(eqn, operands):
         return loop_p.bind(*operands, **eqn.params) if is_scan(eqn) else None
@@ -102,7 +102,7 @@ def bind_loops(jaxpr: Jaxpr, values: Sequence[Any]) -> list[Any]:
 
 
 def as_loops(function: Callable, *args: Any) -> list[Any]:
-    """`function(*args)`, a list, with its scans bound as loops of ours; args are pytrees."""
+    """Evaluates `function(*args)`, a list, binding its scans as our primitive; args are pytrees."""
     leaves, tree = jax.tree.flatten(args)
     jaxpr, consts = jaxprs.trace(
         lambda *leaves: function(*jax.tree.unflatten(tree, leaves)), list(map(jax.typeof, leaves))

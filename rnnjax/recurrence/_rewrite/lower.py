@@ -1,4 +1,4 @@
-"""How a loop is lowered: along its plan, and as the plain scan where that fails."""
+"""Lowers a loop along its plan, and as the plain scan where that fails."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def rewritten(loop: Loop, args: Sequence[Any], target: Target) -> list[Any] | None:
-    """The outputs of a loop as it is lowered for a target, None if it is lowered as it is."""
+    """Evaluates a loop as it is lowered for a target; None if it is lowered as a plain scan."""
     plan = make_plan(loop, target)
     if not plan.changes():
         return None
@@ -34,7 +34,7 @@ def rewritten(loop: Loop, args: Sequence[Any], target: Target) -> list[Any] | No
 
 
 def as_lowered(jaxpr: Jaxpr, values: Sequence[Any], target: Target) -> list[Any]:
-    """The outputs of a jaxpr, its loops as they are lowered for a target."""
+    """Evaluates a jaxpr, its loops as they are lowered for a target."""
 
     def hook(eqn, operands):
         if eqn.primitive is not loop_p:
@@ -49,7 +49,7 @@ def as_lowered(jaxpr: Jaxpr, values: Sequence[Any], target: Target) -> list[Any]
 
 
 def _devices(ctx: Any) -> int:
-    """How many devices share the arrays of a program; those of axes that a shard_map took over do not count."""
+    """Counts the devices that share the arrays of a program, without the axes that a shard_map took over."""
     axes = ctx.module_context.axis_context
     if hasattr(axes, "manual_axes"):
         mesh = axes.mesh

@@ -1,9 +1,9 @@
-"""What a loop stacks up, as one array: a GPU launches one kernel for each array that is written at each step.
+"""Packs what a loop stacks into one array: a GPU launches one kernel per array written in a step.
 
     values a, b, c [..., n_k] of each step  ->  rows [T, ..., sum n_k]  ->  slices of the rows
 
-A later loop that scans over the slices, as the backward loop does, finds in the program that they are slices of one
-array, and scans over that array.
+A later loop that scans over the slices, as the backward loop does, finds that they are slices of one array and scans
+over that array.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from rnnjax.recurrence._rewrite.loops import Loop
 
 
 def groups(stacked: Sequence[Var]) -> list[list[Var]]:
-    """The values of a step, by the row that they share: same dtype, same axes but for the last."""
+    """Groups the values of a step that can share a row: equal dtypes, and equal axes except for the last."""
     found: dict[Any, list[Var]] = {}
     for number, var in enumerate(stacked):
         shape = var.aval.shape
@@ -32,12 +32,12 @@ def groups(stacked: Sequence[Var]) -> list[list[Var]]:
 
 
 def pack(values: Sequence[Any]) -> Any:
-    """The values of a step as one row."""
+    """Packs the values of a step into one row."""
     return values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
 
 
 def unpack(rows: Any, group: Sequence[Var]) -> list[Any]:
-    """The values of a group, of one step or of all."""
+    """Unpacks the values of a group, for one step or for all."""
     if len(group) == 1:
         return [rows]
     ends = [0]
@@ -47,7 +47,7 @@ def unpack(rows: Any, group: Sequence[Var]) -> list[Any]:
 
 
 def empty(group: Sequence[Var], length: int) -> Any:
-    """An array for the rows of all steps, whatever is in it."""
+    """Allocates an array for the rows of all steps, with arbitrary contents."""
     aval = group[0].aval
     if len(group) > 1:
         aval = aval.update(shape=(*aval.shape[:-1], sum(var.aval.shape[-1] for var in group)))
@@ -66,7 +66,7 @@ class Packed(NamedTuple):
 
 
 def read_packed(loop: Loop, operands: Sequence[Any], avals: Sequence[Any]) -> Packed:
-    """The loop with rows for what are slices of them, given the values of a program under construction."""
+    """Makes a loop scan over rows where its xs are slices of rows, given the program built so far."""
     first = len(operands) - len(loop.xs)
     xs, x_avals = operands[first:], avals[first:]
     slices = [_slice_of(x) for x in xs]
@@ -105,7 +105,7 @@ def read_packed(loop: Loop, operands: Sequence[Any], avals: Sequence[Any]) -> Pa
 
 
 def _slice_of(value: Any) -> tuple[Any, int, int] | None:
-    """The array whose slice along the last axis a value of a program is, and from where to where."""
+    """Finds the array that a value is a slice of along the last axis, and the bounds of the slice."""
     op: Any = getattr(value, "owner", None)
     if getattr(op, "name", "") != "stablehlo.slice":
         return None

@@ -1,10 +1,11 @@
-"""What leaves a loop that is about to be lowered: before it, after it, and how many steps at once.
+"""Decides what leaves a loop that is about to be lowered, before it and after it, and how many steps run at once.
 
     early   products of the inputs with a weight, for all steps before the loop; with what feeds them
     sums    accumulators of a product, the gradients of weights above all: one product over all steps after the loop
     late    products with a weight that nothing in the loop reads, for all steps after it
 
-All of them come from the short lists of kinds.py, within a budget of bytes; a long loop goes through blocks of steps.
+All of it comes from the short lists of kinds.py and stays within a budget of bytes; a long loop runs in blocks of
+steps.
 """
 
 from typing import Any, NamedTuple
@@ -44,28 +45,28 @@ class Plan(NamedTuple):
     block: Any  # steps
 
     def changes(self) -> bool:
-        """Whether anything leaves the loop but invariant work, which compilers find themselves."""
+        """Tells whether anything leaves the loop besides invariant work, which compilers find themselves."""
         return bool(self.early or self.late or self.sums)
 
     def read_outside(self) -> set[Var]:
-        """What is read for all steps of a block at once."""
+        """Returns what is read for all steps of a block at once."""
         of_sums = [var for total in self.sums.values() for addend in total.after for var in addend.operands]
         shifted = [self.loop.carry_out[i] for i in self.shifted.values()]
         return jaxprs.reads([*self.early, *self.views, *self.late], [*of_sums, *shifted])
 
     def extra_bytes(self) -> Any:
-        """Bytes of a step that the plan takes, and the loop alone would not."""
+        """Returns the bytes per step that the plan takes beyond the plain loop."""
         made = [*jaxprs.makers([*self.early, *self.late, *self.views]), *self.stacked]
         return jaxprs.bytes_of(var for var in made if var not in self.loop.ys)
 
     def loop_bytes(self) -> Any:
-        """Bytes of a step that the loop reads or puts out, whichever is more."""
+        """Returns the bytes per step that the loop reads or writes, whichever is more."""
         scanned, stacked = map(jaxprs.bytes_of, (self.scanned, self.stacked))
         return stacked if jaxprs.at_most(scanned, stacked) else scanned
 
 
 def make_plan(loop: Loop, target: Target) -> Plan:
-    """The plan for a loop on a target."""
+    """Makes the plan for a loop on a target."""
     loop = loop._replace(jaxpr=jaxprs.inline(loop.jaxpr, jaxprs.CALLS | jaxprs.RULES))
     if target.platform == "cpu" and target.devices == 1:
         loop = _laid_out(loop, target)
@@ -84,7 +85,7 @@ def make_plan(loop: Loop, target: Target) -> Plan:
 
 
 def _laid_out(loop: Loop, target: Target) -> Loop:
-    """The loop with weights as a CPU reads them best."""
+    """Lays out the weights of a loop as a CPU reads them best."""
     while True:
         level = levels(loop)
         moved = layout.move_slices_up(loop.jaxpr, _early_products(loop, level, target), level)
@@ -94,7 +95,7 @@ def _laid_out(loop: Loop, target: Target) -> Loop:
 
 
 def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
-    """What happens where, given what leaves."""
+    """Works out what happens where, given what leaves the loop."""
     early = _with_feeders_and_views(loop, level, choice.early)
     addends = [addend for total in choice.sums for addend in total.after]
     outside = [*early, *choice.late, *(eqn for addend in addends for eqn in addend.equations)]
@@ -120,9 +121,10 @@ def _assemble(loop: Loop, level: dict[Var, int], choice: Choice) -> Plan:
 
 
 def _for_gpu(plan: Plan) -> Plan:
-    """The plan with few kernels in the loop: what is stacked is one array, and no carry of the step before is in it.
+    """Changes a plan to need few kernels per step: one stacked array, without carries of the step before.
 
-    A carry that is read by the kernel that stacks it, beside the one that makes the next, would be copied at each step.
+    A carry read both by the kernel that stacks it and by the kernel that makes the next one would be copied at each
+    step.
     """
     loop, made = plan.loop, jaxprs.makers(plan.body)
     shifted = {
@@ -136,7 +138,7 @@ def _for_gpu(plan: Plan) -> Plan:
 
 
 def _without_dearest(choice: Choice) -> Choice:
-    """The choice without what takes most bytes a step."""
+    """Drops what takes the most bytes per step from a choice."""
     addends = [addend for total in choice.sums for addend in total.after]
     options: list[Any] = [*choice.early, *choice.late, *addends]
 
@@ -160,7 +162,7 @@ def _without_dearest(choice: Choice) -> Choice:
 
 
 def _views_of_xs(loop: Loop, wanted: list[Atom]) -> list[Eqn]:
-    """The equations of what is only another view of an x: not worth being stacked up."""
+    """Finds the equations that are mere views of an x, which are not worth stacking."""
     made = set(loop.xs)
     views = []
     for eqn in loop.jaxpr.eqns:
@@ -171,13 +173,13 @@ def _views_of_xs(loop: Loop, wanted: list[Atom]) -> list[Eqn]:
 
 
 def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
-    """Products of the inputs that are worth computing for all steps at once."""
+    """Finds products of the inputs that are worth computing for all steps at once."""
     jaxpr = loop.jaxpr
     made_by, readers = jaxprs.makers(jaxpr.eqns), jaxprs.readers(jaxpr)
     found: list[Eqn] = []
 
     def feeds(atom: Atom) -> bool:
-        """Whether a value may be computed for all steps at once."""
+        """Tells whether a value may be computed for all steps at once."""
         if kinds.level_of(level, atom) == INVARIANT or atom in loop.xs:
             return True
         eqn = made_by.get(atom)
@@ -187,7 +189,7 @@ def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[E
         return any(eqn is other for other in found) or (fits and all(map(feeds, eqn.invars)))
 
     def is_read_in_step(var: Var) -> bool:
-        """Whether the loop reads a value bit by bit: elementwise, by slices, or not at all."""
+        """Tells whether the loop reads a value only elementwise or by slices, or not at all."""
         return all(
             eqn.primitive.name in kinds.PRODUCTS
             or (eqn.primitive.name in kinds.ELEMENTWISE | kinds.VIEWS and all(map(is_read_in_step, eqn.outvars)))
@@ -205,7 +207,7 @@ def _early_products(loop: Loop, level: dict[Var, int], target: Target) -> list[E
 
 
 def _with_feeders_and_views(loop: Loop, level: dict[Var, int], products: list[Eqn]) -> list[Eqn]:
-    """Early products with what they are made of, and what only looks at them."""
+    """Adds what early products are made from, and mere views of them."""
     outs = {var for eqn in products for var in eqn.outvars}
     for eqn in loop.jaxpr.eqns:
         if eqn.primitive.name in kinds.VIEWS and jaxprs.follows_from(eqn, outs):
@@ -218,7 +220,7 @@ def _with_feeders_and_views(loop: Loop, level: dict[Var, int], products: list[Eq
 
 
 def _late(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
-    """Products that nothing in the loop reads, and the elementwise work that follows them."""
+    """Finds products that nothing in the loop reads, and the elementwise work that follows them."""
     readers = jaxprs.readers(loop.jaxpr)
     carried = set(jaxprs.variables(loop.carry_out))
     late: dict[int, Eqn] = {}
@@ -234,7 +236,7 @@ def _late(loop: Loop, level: dict[Var, int], target: Target) -> list[Eqn]:
 
 
 def _behind_products(eqns: list[Eqn]) -> list[Eqn]:
-    """Of equations, the products and what depends on them."""
+    """Selects the products among equations and what depends on them."""
     made: set[Var] = set()
     kept = []
     for eqn in eqns:

@@ -1,9 +1,9 @@
-"""What the forward pass keeps for the backward pass: a minimum cut of the body.
+"""Chooses what the forward pass keeps for the backward pass: a minimum cut of the body.
 
 The linear body needs some values of the nonlinear one. Any set of values from which these follow by cheap,
-elementwise work will do; kept is the one of the fewest bytes (a cut of least capacity in the graph of the body, as
+elementwise work will do; the set with the fewest bytes is kept (a cut of least capacity in the graph of the body, as
 in Chen et al. 2016, "Training deep nets with sublinear memory cost", and the partitioner of PyTorch's AOTAutograd).
-Of two such sets, that nearest to the linear body is taken, which leaves less to do again.
+Among equal sets the one nearest to the linear body is taken, which leaves less to recompute.
 """
 
 from collections import deque
@@ -26,9 +26,9 @@ _UNBOUNDED = float("inf")
 
 
 def cheapest_to_keep(jaxpr: Jaxpr, free: set[Var], kept: Iterable[Var], wanted: Iterable[Var]) -> list[Var]:
-    """The vars to keep so that `wanted` can be computed from them, `kept` and `free` by cheap equations.
+    """Returns the vars to keep so that cheap equations compute `wanted` from them, `kept` and `free`.
 
-    `free` are there anyway; `kept` are kept in any case, and not named again.
+    `free` are available anyway; `kept` are kept in any case and not returned again.
     """
     made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     kept = set(kept)
@@ -71,7 +71,7 @@ def cheapest_to_keep(jaxpr: Jaxpr, free: set[Var], kept: Iterable[Var], wanted: 
 
 
 def _follow_from(jaxpr: Jaxpr, start: set[Var]) -> set[Var]:
-    """Everything that cheap equations make of some vars alone."""
+    """Returns everything that cheap equations compute from some vars alone."""
     known = set(start)
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in CHEAP and all(var in known for var in jaxprs.variables(eqn.invars)):
@@ -80,7 +80,7 @@ def _follow_from(jaxpr: Jaxpr, start: set[Var]) -> set[Var]:
 
 
 def _fill(capacity: dict) -> None:
-    """Augments the flow from source to sink until there is no way left; capacity becomes the residual one."""
+    """Augments the flow from source to sink until no path is left; `capacity` becomes the residual capacity."""
     while True:
         came_from: dict[Any, Any] = {"source": None}
         queue: deque[Any] = deque(["source"])
@@ -104,7 +104,7 @@ def _fill(capacity: dict) -> None:
 
 
 def _reaching(capacity: dict, goal) -> set:
-    """The nodes from which goal can be reached with the residual capacity."""
+    """Returns the nodes from which the goal can be reached within the residual capacity."""
     found, queue = {goal}, deque([goal])
     while queue:
         node = queue.popleft()

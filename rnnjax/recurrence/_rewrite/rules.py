@@ -1,7 +1,7 @@
-"""What transformations do to a loop: what JAX does to a scan, and the outcome is such a loop again.
+"""Transforms a loop the way JAX transforms a scan; the outcome is such a loop again.
 
-So nothing is decided before all is known, the platform, the number of devices, the sizes under vmap; only the lowering
-rule rewrites. One rule is more than JAX's: what a forward loop keeps for its derivative is chosen in split.py.
+So nothing is decided before platform, number of devices and sizes under vmap are known; only the lowering rule
+rewrites. One rule does more than JAX's: split.py chooses what a forward loop keeps for its derivative.
 """
 
 import functools
@@ -62,7 +62,7 @@ def _batch(axis_data, args, dims, **params):
 
 
 def _transpose(cotangents, *args, **params):
-    """Cotangents of what is linear in a loop: a loop in the other direction, whose carry sums up those of consts."""
+    """Transposes a linear loop: a loop in the other direction, whose carry sums the cotangents of consts."""
     loop = read_loop(params)
     linear = [ad.is_undefined_primal(arg) for arg in args]
     in_consts, in_xs = linear[: loop.n_consts], linear[loop.n_consts + loop.n_carry :]
@@ -105,19 +105,19 @@ def _undefined(var):
 
 
 def _zero(atom):
-    """The symbolic zero of the cotangents of an atom."""
+    """Makes the symbolic zero for the cotangents of an atom."""
     aval = atom.aval
     return ad.Zero(aval.to_ct_aval() if hasattr(aval, "to_ct_aval") else aval.to_tangent_aval())
 
 
 def _filled(chosen, values, others):
-    """The list of which `chosen` chose `values`, and left `others`."""
+    """Merges `values`, where `chosen` is true, and `others` into one list."""
     values, others = iter(values), iter(others)
     return [next(values) if is_chosen else next(others) for is_chosen in chosen]
 
 
 def _partial_eval_of_equation(saveable, unknown, instantiated, eqn):
-    """Under `jax.checkpoint`, and in loops around this one."""
+    """Evaluates a loop partially under `jax.checkpoint` and inside other loops."""
     rule = partial_eval.partial_eval_jaxpr_custom_rules[scan_p]
     known, *others = rule(saveable, unknown, instantiated, eqn)
     if known is not None and "call_jaxpr" in known.params:  # the scan, with invariant work before it
@@ -126,7 +126,7 @@ def _partial_eval_of_equation(saveable, unknown, instantiated, eqn):
 
 
 def _rebound(closed):
-    """A jaxpr with loops of ours in place of its scans."""
+    """Replaces the scans of a jaxpr by our primitive."""
     eqns = [eqn.replace(primitive=loop_p) if is_scan(eqn) else eqn for eqn in closed.eqns]
     if hasattr(closed, "jaxpr") and closed.jaxpr is not closed:
         return closed.replace(jaxpr=closed.jaxpr.replace(eqns=eqns))

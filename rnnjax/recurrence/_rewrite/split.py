@@ -1,7 +1,7 @@
-"""A loop that is differentiated, split: a forward loop that keeps residuals, and a loop that is linear in tangents.
+"""Splits a loop that is differentiated: a forward loop that keeps residuals, and a loop that is linear in tangents.
 
-JAX splits it, as it splits a scan. What is kept of each step is then chosen anew: the fewest bytes from which what the
-second loop reads follows by cheap, elementwise work (residuals.py).
+JAX splits it as it splits a scan. Then what is kept of each step is chosen anew: the fewest bytes from which everything
+the second loop reads follows by cheap, elementwise work (residuals.py).
 """
 
 import functools
@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
 
 def partial_eval(trace: Any, *tracers: Any, **params: Any) -> list[Any]:
-    """The rule of `pe.JaxprTrace`: runs what follows from known values, and records the rest."""
+    """Runs what follows from known values and records the rest, as `pe.JaxprTrace` asks."""
     known = [tracer.is_known() for tracer in tracers]
     if all(known):
         return loop_p.bind(*(tracer.pval.get_known() for tracer in tracers), **params)
@@ -49,13 +49,13 @@ def partial_eval(trace: Any, *tracers: Any, **params: Any) -> list[Any]:
 
 
 def split_loop(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]) -> Split:
-    """A loop, split where values become unknown."""
+    """Splits a loop where values become unknown."""
     parts = _as_scan(avals, known, params)
     return fallback.attempt("residuals", lambda: _keep_less(parts)) or parts
 
 
 def _as_scan(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]) -> Split:
-    """The split of JAX."""
+    """Splits a loop the way JAX does."""
     unknown: list[Any] = []
     out_known: list[bool] = []
 
@@ -76,7 +76,7 @@ def _as_scan(avals: Sequence[Any], known: Sequence[bool], params: dict[str, Any]
 
 
 def _keep_less(parts: Split) -> Split | None:
-    """The split with residuals chosen anew, None where there is nothing to choose or to gain."""
+    """Chooses the residuals of a split anew; None if there is nothing to choose or to gain."""
     pair = _find_pair(parts)
     if pair is None:
         return None
@@ -105,16 +105,16 @@ class Pair(NamedTuple):
     used: list[bool]  # the ys of the first loop that something else reads
 
     def outputs(self) -> list[Atom]:
-        """The ys of the first loop that it puts out in any case."""
+        """Returns the ys that the first loop outputs in any case."""
         return [y for y, is_used in zip(self.first.ys, self.used, strict=True) if is_used]
 
     def rest(self) -> list[Var]:
-        """The residuals that stay."""
+        """Returns the residuals that stay."""
         return [var for var in self.residual_of if var not in self.dropped]
 
 
 def _find_pair(parts: Split) -> Pair | None:
-    """The two loops of a split; None if there are others beside them, or nothing is stacked for the second."""
+    """Finds the two loops of a split; None if there are others, or nothing is stacked for the second."""
     forwards, linears = ([eqn for eqn in jaxpr.eqns if is_scan(eqn)] for jaxpr in (parts.known, parts.unknown))
     if len(forwards) != 1 or len(linears) != 1:
         return None
@@ -154,7 +154,7 @@ class Choice(NamedTuple):
 
 
 def _choose(pair: Pair) -> Choice:
-    """The fewest bytes. Operands of products are kept as they are, so that they are there for all steps at once."""
+    """Chooses the fewest bytes. Operands of products are kept unchanged, to be available for all steps at once."""
     first, wanted = pair.first, jaxprs.variables(pair.read_as.values())
     there = {*first.consts, *first.xs, *jaxprs.variables(pair.outputs())}
     in_products = jaxprs.reads(eqn for eqn in pair.second.jaxpr.eqns if eqn.primitive.name in PRODUCTS)
@@ -168,7 +168,7 @@ def _choose(pair: Pair) -> Choice:
 
 
 def _carry_behind(first: Loop, var: Var) -> Var:
-    """The carry that a var is a view of, which is often an output of the step before too; else the var."""
+    """Returns the carry that a var is a view of, often an output of the step before as well; otherwise the var."""
     made_by, source = jaxprs.makers(first.jaxpr.eqns), var
     while source in made_by and made_by[source].primitive.name in VIEWS and jaxprs.is_var(made_by[source].invars[0]):
         source = made_by[source].invars[0]
@@ -176,7 +176,7 @@ def _carry_behind(first: Loop, var: Var) -> Var:
 
 
 def _run_known(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) -> list[Any]:
-    """The known part: known outputs, the residuals that stay, and the point."""
+    """Runs the known part: known outputs, the residuals that stay, and the point."""
     first, outputs = pair.first, pair.outputs()
     stacked = [*outputs, *choice.kept]
     eqns = jaxprs.needed(first.jaxpr.eqns, [*first.carry_out, *stacked])
@@ -206,7 +206,7 @@ def _run_known(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) 
 
 
 def _run_unknown(parts: Split, pair: Pair, choice: Choice, values: Sequence[Any]) -> list[Any]:
-    """The unknown part, given the residuals that stay, the point, and the unknown values."""
+    """Runs the unknown part, given the residuals that stay, the point, and the unknown values."""
     first, second, given = pair.first, pair.second, iter(values)
     env: dict[Any, Any] = {var: next(given) for var in pair.rest()}
     at = {var: next(given) for var in choice.point}

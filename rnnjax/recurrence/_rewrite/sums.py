@@ -1,4 +1,4 @@
-"""Accumulators: carries of a loop that sum up products, gradients of weights above all."""
+"""Finds accumulators: carries of a loop that sum products, mostly gradients of weights."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from rnnjax.recurrence._rewrite.targets import Target
 
 
 class Addend(NamedTuple):
-    """What an accumulator gets at each step: `chain`, linear equations, of `base`."""
+    """What an accumulator receives at each step: `chain`, linear equations, applied to `base`."""
 
     base: Var
     chain: list[Eqn]
@@ -20,35 +20,35 @@ class Addend(NamedTuple):
 
     @property
     def operands(self) -> list[Var]:
-        """What has to be there of all steps, or is invariant."""
+        """Returns what must be available for all steps, or is invariant."""
         return jaxprs.variables(self.product.invars) if self.product else [self.base]
 
     @property
     def equations(self) -> list[Eqn]:
-        """What is evaluated after the loop."""
+        """Returns what is evaluated after the loop."""
         return [self.product, *self.chain] if self.product else self.chain
 
     @property
     def value(self) -> Var:
-        """What is added."""
+        """Returns the atom that is added."""
         return self.chain[-1].outvars[0] if self.chain else self.base
 
 
 class Sum(NamedTuple):
-    """A carry that sums up addends."""
+    """A carry that sums addends."""
 
     carry: int  # which
     after: list[Addend]  # those that are summed after the loop
     inside: list[Atom]  # the others
 
     def keep_inside(self, addend: Any) -> "Sum":
-        """The sum with an addend added in the loop, if it is one of its own."""
+        """Keeps one of the addends of this sum in the loop."""
         after = [other for other in self.after if other is not addend]
         return self if len(after) == len(self.after) else Sum(self.carry, after, [*self.inside, addend.value])
 
 
 def find_sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
-    """The accumulators of products, and of what is stacked up for them; on GPUs, where each takes a kernel, all."""
+    """Finds the accumulators of products and of what is stacked for them; on GPUs, where each takes a kernel, all."""
     readers, made_by = jaxprs.readers(loop.jaxpr), jaxprs.makers(loop.jaxpr.eqns)
     found = []
     for number in range(loop.n_carry):
@@ -72,7 +72,7 @@ def find_sums(loop: Loop, level: dict[Var, int], target: Target) -> list[Sum]:
 
 
 def _terms(loop: Loop, number: int, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
-    """What a carry sums up, if summing is all that is done with it, else nothing."""
+    """Returns what a carry sums, if it is used for nothing else; otherwise nothing."""
     var, out = loop.carry[number], loop.carry_out[number]
     if not jaxprs.is_float(var) or var is out:
         return []
@@ -89,7 +89,7 @@ def _terms(loop: Loop, number: int, readers: dict, made_by: dict[Var, Eqn]) -> l
 
 
 def _summands(atom: Atom, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
-    """The terms of a sum that is read once."""
+    """Returns the terms of a sum that is read once."""
     eqn = made_by.get(atom) if jaxprs.is_var(atom) else None
     if eqn is None or eqn.primitive.name not in kinds.SUMS or len(readers[atom]) > 1:
         return [atom]
@@ -99,7 +99,7 @@ def _summands(atom: Atom, readers: dict, made_by: dict[Var, Eqn]) -> list[Atom]:
 
 
 def _addend(atom: Atom, level: dict[Var, int], readers: dict, made_by: dict[Var, Eqn], target: Target) -> Addend | None:
-    """An addend, followed back to what it is a linear function of; None if it is better added in the loop."""
+    """Traces an addend back to what it is a linear function of; None if it is better added in the loop."""
     chain: list[Eqn] = []
     while jaxprs.is_var(atom) and level[atom] != INVARIANT:
         eqn = made_by.get(atom)

@@ -1,4 +1,4 @@
-"""What pays on which platform: numbers that were measured, and the bytes that a rewrite may take."""
+"""Decides what pays on which platform: measured numbers, and the bytes that a rewrite may take."""
 
 import math
 from typing import Any, NamedTuple
@@ -35,22 +35,22 @@ class Target(NamedTuple):
 
     @property
     def is_gpu(self) -> bool:
-        """Whether each array that a step writes takes a kernel."""
+        """Tells whether each array written in a step takes a kernel."""
         return self.platform in GPUS
 
     @property
     def flat(self) -> bool:
-        """Whether the rows of all steps may become one matrix."""
+        """Tells whether the rows of all steps may become one matrix."""
         return self.devices == 1
 
 
 def is_symbolic(bytes_: Any) -> bool:
-    """Whether a number of bytes depends on a symbolic dimension."""
+    """Tells whether a number of bytes depends on a symbolic dimension."""
     return not isinstance(bytes_, int)
 
 
 def pays(eqn: Eqn, target: Target) -> bool:
-    """Whether a product of a varying value with a weight is faster for all steps at once."""
+    """Tells whether a product of a varying value with a weight is faster for all steps at once."""
     if target.platform != "cpu" or eqn.primitive.name != "dot_general":
         return True
     if target.devices > 1:  # each has one core, in the loop as well
@@ -64,17 +64,20 @@ def pays(eqn: Eqn, target: Target) -> bool:
 
 
 def sum_pays(eqn: Eqn, target: Target) -> bool:
-    """Whether a product that is added up at each step is faster as one product over all steps.
+    """Tells whether a product that is accumulated over steps is faster as one product over all steps.
 
-    A TPU then spares the traffic of the accumulator, and pays that of the operands.
+    A TPU then saves the traffic of the accumulator and pays for that of the operands.
     """
     out, operands = bytes_of(eqn.outvars), bytes_of(eqn.invars)
     return target.platform != "tpu" or eqn.primitive.name == "scatter-add" or at_most(operands, out)
 
 
 def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: Any) -> Any:
-    """How many steps are worked on at once, given bytes of a step: what is computed for all steps at once, and what is
-    stacked up in any case; `weights` are the bytes of what is invariant. T, a divisor of it, or 0 if none will do."""
+    """Chooses how many steps run at once: T, a divisor of it, or 0 if none will do.
+
+    Given are bytes per step, of what is computed for all steps at once and of what is stacked in any case; `weights`
+    are the
+    bytes of what is invariant."""
     if is_symbolic(length) or is_symbolic(extra):
         # What cannot be known must not grow beyond what is there anyway.
         return length if at_most(extra, stacked) else 0
@@ -92,6 +95,6 @@ def block_size(target: Target, length: Any, extra: Any, stacked: Any, weights: A
 
 
 def _divisor_near(length: int, wanted: int) -> int:
-    """The divisor of length nearest to wanted, within a factor of two; 0 if there is none."""
+    """Returns the divisor of length nearest to wanted, within a factor of two; 0 if there is none."""
     near = sorted(range(wanted // 2 + 1, 2 * wanted + 1), key=lambda steps: abs(math.log(steps / wanted)))
     return next((steps for steps in near if length % steps == 0 and SHORTEST_BLOCK <= steps < length), 0)
