@@ -27,7 +27,8 @@ import numpy as np
 from tqdm import tqdm
 
 import rnnjax
-from experiments.lib import cli, datasets, plots, report
+from experiments.data import texts
+from experiments.lib import cli, plots, report
 from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.language import OBJECTIVES, LanguageModel, Stream, make_evaluate, make_loss, make_sampler
 from experiments.lib.optimization import make_optimizer
@@ -176,7 +177,7 @@ def make_model(config: Config, vocabulary_size: int) -> LanguageModel:
 
 def load(config: Config) -> tuple[rnnjax.data.Vocabulary, np.ndarray, np.ndarray]:
     """The vocabulary, the ids to train on, and the held-out ids."""
-    text = datasets.load_text(config.data)
+    text = texts.load(config.data)
     vocabulary = rnnjax.data.Vocabulary.of(text)
     return vocabulary, *rnnjax.data.held_out_split(vocabulary.encode(text), config.held_out)
 

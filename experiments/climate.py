@@ -34,9 +34,10 @@ import numpy as np
 from matplotlib.dates import ConciseDateFormatter
 
 import rnnjax
-from experiments.lib import experiment, jena, plots, report, series
+from experiments.data import jena
+from experiments.data.jena import ROWS_A_DAY, TEMPERATURE
+from experiments.lib import experiment, plots, report, series
 from experiments.lib.cells import check_cell_name, make_cell
-from experiments.lib.jena import ROWS_A_DAY, TEMPERATURE
 from experiments.lib.training import Options, train
 
 NAME = "climate"

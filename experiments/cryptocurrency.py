@@ -23,7 +23,8 @@ import numpy as np
 from matplotlib.dates import AutoDateLocator
 
 import rnnjax
-from experiments.lib import crypto, experiment, plots, report, series
+from experiments.data import crypto_prices
+from experiments.lib import experiment, plots, report, series, trading
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.training import Options, shuffled, train
 
@@ -64,7 +65,7 @@ SMOKE = {"rows": 400, "folds": 1, "validation": 60, "tested": 0.4, "hidden": 4, 
 
 
 class Fold(NamedTuple):
-    """crypto.Days that are forecast, each from the window before it: `day - window` to `day - 1`.
+    """Days that are forecast, each from the window before it: `day - window` to `day - 1`.
 
     Attributes:
       training: `[N]`.
@@ -113,7 +114,7 @@ class Task(NamedTuple):
     scale: series.Scale
 
 
-def prepare(days: crypto.Days, fold: Fold, config: Config) -> Task:
+def prepare(days: trading.Days, fold: Fold, config: Config) -> Task:
     """The `Task` of a fold; nothing of its test days enters but their own windows and outcomes."""
     known = slice(0, fold.training[-1] + 1)
     inputs = series.fit_scale(days.inputs[known]).apply(days.inputs)
@@ -213,7 +214,7 @@ class Walk(NamedTuple):
     """Forecasts of every day that is tested, in order of time.
 
     Attributes:
-      rows: places in `crypto.Days` `[N]`.
+      rows: places in `trading.Days` `[N]`.
       fold: which fold a day is of `[N]`.
       up: whether a rise is forecast `[N]`, by method.
       returns: forecast `[N]`, by method.
@@ -225,7 +226,7 @@ class Walk(NamedTuple):
     returns: dict[str, np.ndarray]
 
 
-def walk_forward(days: crypto.Days, config: Config, folder: Path, name: str) -> Walk:
+def walk_forward(days: trading.Days, config: Config, folder: Path, name: str) -> Walk:
     """Fits everything afresh before each fold, and forecasts it."""
     init, apply = make_model(config, days.inputs.shape[1])
     model = init, jax.jit(apply)
@@ -274,7 +275,7 @@ class Scores(NamedTuple):
     generator: series.Interval | None
 
 
-def score(days: crypto.Days, walk: Walk, config: Config) -> Scores:
+def score(days: trading.Days, walk: Walk, config: Config) -> Scores:
     """Accuracies and errors with their intervals."""
 
     def interval(values, over=None):
@@ -315,9 +316,9 @@ def main(config: Config) -> dict:
     """Walks through the data and through the control, writes the report, and returns the headline numbers."""
     config = dataclasses.replace(config, **SMOKE) if config.smoke else config
     check(config)
-    prices = crypto.load(config.data, rows=config.rows, seed=config.seed)
-    days = crypto.days_of(prices)
-    control = crypto.days_of(crypto.generate(len(prices.close), momentum=config.momentum, seed=config.seed))
+    prices = crypto_prices.load(config.data, rows=config.rows, seed=config.seed)
+    days = trading.days_of(prices)
+    control = trading.days_of(crypto_prices.generate(len(prices.close), momentum=config.momentum, seed=config.seed))
     folds(len(days.returns), config)  # too few days are said before anything is written
     run = experiment.begin(NAME, config, {})
 
@@ -326,7 +327,7 @@ def main(config: Config) -> dict:
     scores, control_scores = score(days, walk, config), score(control, control_walk, config)
     held = {name: walk.up[name] for name in ("network", *BASELINES)}
     held |= {"reversal": ~walk.up["persistence"], "buy and hold": np.full(len(walk.rows), True)}
-    trades = {name: crypto.trade(up, days.returns[walk.rows], config.cost) for name, up in held.items()}
+    trades = {name: trading.trade(up, days.returns[walk.rows], config.cost) for name, up in held.items()}
 
     draw_accuracy(run, scores, control_scores)
     draw_prices(run, days, walk, scores)
@@ -344,7 +345,7 @@ def main(config: Config) -> dict:
     }
     text = {"Verdict": verdict(scores, control_scores, len(walk.rows)), "The walk": setup(config, days, walk)}
     text |= {"Up or down": directions(scores, walk, days), "The control": planted(control_scores, config)}
-    text |= {"Returns and prices": sizes(days, walk, scores), "crypto.Money": earned(days, walk, trades, config)}
+    text |= {"Returns and prices": sizes(days, walk, scores), "Money": earned(days, walk, trades, config)}
     title = f"Is there anything to gain? {label(config)}"
     return experiment.finish(run, title=title, headline=headline, sections=text)
 
@@ -396,7 +397,7 @@ def verdict(scores: Scores, control: Scores, count: int) -> str:
     return " ".join(parts)
 
 
-def setup(config: Config, days: crypto.Days, walk: Walk) -> str:
+def setup(config: Config, days: trading.Days, walk: Walk) -> str:
     """How it was measured."""
     parts = folds(len(days.returns), config)
     kind = {1: "the return", 3: "return, log(high / low), and change of log(volume)"}[days.inputs.shape[1]]
@@ -411,7 +412,7 @@ def setup(config: Config, days: crypto.Days, walk: Walk) -> str:
     )
 
 
-def directions(scores: Scores, walk: Walk, days: crypto.Days) -> str:
+def directions(scores: Scores, walk: Walk, days: trading.Days) -> str:
     """Accuracies, over all and by fold."""
     rows = [["network", *percent(scores.accuracy["network"]), "", ""]]
     for name in BASELINES:
@@ -453,7 +454,7 @@ def planted(control: Scores, config: Config) -> str:
     )
 
 
-def sizes(days: crypto.Days, walk: Walk, scores: Scores) -> str:
+def sizes(days: trading.Days, walk: Walk, scores: Scores) -> str:
     """Errors of returns, and of the prices that follow from them."""
     true, last = days.close[walk.rows], days.close[walk.rows - 1]
     rows = []
@@ -479,7 +480,7 @@ def sizes(days: crypto.Days, walk: Walk, scores: Scores) -> str:
     )
 
 
-def earned(days: crypto.Days, walk: Walk, trades: dict[str, crypto.Money], config: Config) -> str:
+def earned(days: trading.Days, walk: Walk, trades: dict[str, trading.Money], config: Config) -> str:
     """What following the forecasts was worth."""
     rows = []
     for name, money in trades.items():
@@ -528,7 +529,7 @@ def draw_accuracy(run: experiment.Run, scores: Scores, control: Scores) -> None:
         axes[0, 1].text(control.possible, -0.62, "possible ", va="center", ha="right")
 
 
-def draw_prices(run: experiment.Run, days: crypto.Days, walk: Walk, scores: Scores) -> None:
+def draw_prices(run: experiment.Run, days: trading.Days, walk: Walk, scores: Scores) -> None:
     """The plot that looks perfect, and the one that counts."""
     rows, returns = walk.rows, walk.returns["network"]
     forecast = days.close[rows - 1] * np.exp(returns)
@@ -553,7 +554,7 @@ def draw_prices(run: experiment.Run, days: crypto.Days, walk: Walk, scores: Scor
         counts.set(xlabel="true return (%)", ylabel="forecast return (%)", ylim=(-limit, limit), aspect="equal")
 
 
-def draw_money(run: experiment.Run, days: crypto.Days, walk: Walk, trades: dict[str, crypto.Money]) -> None:
+def draw_money(run: experiment.Run, days: trading.Days, walk: Walk, trades: dict[str, trading.Money]) -> None:
     """The value of one unit over time."""
     title = "What one dollar becomes"
     with plots.figure(run.folder / "money.png", title=title, x="date", y="value ($)", size=(10.0, 4.8)) as axes:

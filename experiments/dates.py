@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
+from experiments.data.dates import DatePair, split
 from experiments.lib import cli, plots, report, translator
-from experiments.lib.dates import DatePair, split
 from experiments.lib.pairs import Pairs, Symbols, encode_pairs
 
 NAME = "dates"

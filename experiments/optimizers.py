@@ -30,7 +30,8 @@ import jax
 import numpy as np
 
 import rnnjax
-from experiments.lib import datasets, experiment, plots, report, series, sweep
+from experiments.data import texts
+from experiments.lib import experiment, plots, report, series, sweep
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.readout import make_readout
 from experiments.lib.training import Options
@@ -133,7 +134,7 @@ def cut(inputs: np.ndarray, targets: np.ndarray, window: int, stride: int, warmu
 
 def text_task(config: Config) -> tuple[Task, dict[str, float]]:
     """The next character, and the nats of a guess by how often each one is."""
-    text = datasets.load_text("pydoc")[: config.characters]
+    text = texts.load("pydoc")[: config.characters]
     vocabulary = rnnjax.data.Vocabulary.of(text)
     ids, size = vocabulary.encode(text), len(vocabulary.symbols)
     parts = cut(ids[:-1], ids[1:], config.window, stride=16)

@@ -21,9 +21,10 @@ import sacrebleu
 import sentencepiece
 
 import rnnjax
+from experiments.data import fra_eng
+from experiments.data.fra_eng import Translation, words
 from experiments.lib import cli, plots, report, translator
-from experiments.lib.datasets import Translation, load_fra_eng
-from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, encode_pairs, split_by_source, words
+from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, encode_pairs, split_by_source
 
 NAME = "translation"
 LONGEST = 40  # pieces of a held-out sentence
@@ -45,7 +46,7 @@ SHOWN = (
 class Config(translator.Options):
     """Options of a training run."""
 
-    data: str = ""  # a newer zip file of the kind; that of 2017 by default
+    data: str = "tatoeba"  # tatoeba (the file of 2017), generated, or the path of another zip file of that kind
     max_words: int = 10  # of a sentence, marks not counted
     max_pieces: int = 14  # of a sentence to train on; longer ones are left out
     source_pieces: int = 6000  # size of the French vocabulary
@@ -68,7 +69,13 @@ class Config(translator.Options):
     checkpoint_every: int = 1000
 
 
-SMOKE = translator.SMOKE | {"source_pieces": 300, "target_pieces": 250, "held_out": 0.0005, "widths": (1, 2)}
+SMOKE = translator.SMOKE | {
+    "data": "generated",
+    "source_pieces": 80,
+    "target_pieces": 80,
+    "held_out": 0.1,
+    "widths": (1, 2),
+}
 
 
 class Pieces:
@@ -126,7 +133,7 @@ class Pieces:
 
 def load(config: Config) -> list[list[Translation]]:
     """Short pairs to train on, to choose by, and to report on: no sentence of one part is in another."""
-    tokens = {pair: (words(pair.french), words(pair.english)) for pair in dict.fromkeys(load_fra_eng(config.data))}
+    tokens = {pair: (words(pair.french), words(pair.english)) for pair in dict.fromkeys(fra_eng.load(config.data))}
     short = [
         pair
         for pair, both in tokens.items()

@@ -1,4 +1,4 @@
-"""What experiments on pairs of sequences share on the host: words, symbols, padding, batches, splits. NumPy only.
+"""What experiments on pairs of sequences share on the host: symbols, padding, batches, splits. NumPy only.
 
 A target ends with EOS and is padded after it; what a decoder reads is the target shifted by one, BOS in front.
 """
@@ -6,8 +6,6 @@ A target ends with EOS and is padded after it; what a decoder reads is the targe
 import functools
 import json
 import os
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -18,67 +16,6 @@ import rnnjax
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")  # what these four are shown as
-
-# ---- words ---------------------------------------------------------------------------------------------------
-
-ELISION = "(?:[cçdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu)'"  # l'homme is l' homme
-CONTRACTION = r"(?:n't|'(?:s|ll|re|ve|d|m))(?!\w)"  # don't is do n't, she'll is she 'll
-# avez-vous is avez -vous, a-t-il is a -t-il: or each verb would be another word with each pronoun.
-INVERSION = r"-(?:t-)?(?:je|tu|ils?|elles?|on|nous|vous|ce|moi|toi|lui|leur|les?|la|y|en|ci|là|mêmes?)(?![\w'])"
-TOKEN = re.compile(
-    rf"""
-      (?<!\w)(?:[^\W\d_]\.){{2,}}                            # p.m.
-    | \d+(?:[.,:]\d+)+\w*                                  # 10:30, 3,000
-    | (?<![\w'-]){ELISION}(?=\w)
-    | (?<=\w)(?:{CONTRACTION}|{INVERSION})
-    | (?<!\w)'(?:em|cause|til|tis|twas)(?!\w)
-    | \w(?:['-]?\w)*?(?={CONTRACTION}|{INVERSION}|(?!['-]?\w))  # a word; o'clock, aujourd'hui and well-known are one
-    | \.{{2,}}
-    | [^\w\s]                                              # a mark
-    """,
-    re.VERBOSE,
-)
-OTHER_MARKS = str.maketrans(
-    {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "…": "..."}
-    | dict.fromkeys("\u00ad\u200b\ufeff")  # what is not seen
-)
-# What stands without a space before it, or after it; quotation marks take turns.
-CLOSING = re.compile(rf"[.,;:?!%)\]']|\.{{2,}}|{CONTRACTION}|{INVERSION}|/")
-OPENING = re.compile(rf"[(\[$£€#]|{ELISION}|/")
-
-
-def words(text: str) -> list[str]:
-    """The words and punctuation marks of an English or a French sentence, in lower case.
-
-    Elisions (l', qu'), contractions (n't, 's) and pronouns behind a verb (-vous, -t-il) are tokens of their own, which
-    begin or end with the mark that joins them; so `detokenize` can put them together again. Spaces of any width part
-    words; apostrophes and quotation marks are made plain.
-
-    Example:
-      >>> words("L’homme qu'il a vu, où est-il\u202f?")
-      ["l'", 'homme', "qu'", 'il', 'a', 'vu', ',', 'où', 'est', '-il', '?']
-      >>> words("I don't know; it's 10:30 p.m.")
-      ['i', 'do', "n't", 'know', ';', 'it', "'s", '10:30', 'p.m.']
-    """
-    return TOKEN.findall(unicodedata.normalize("NFC", text.lower()).translate(OTHER_MARKS))
-
-
-def detokenize(words: Iterable[str]) -> str:
-    """An English sentence of words and marks, as it is written, for measures such as BLEU; the inverse of `words`.
-
-    Example:
-      >>> print(detokenize(["i", "do", "n't", "know", ";", "it", "'s", '"', "late", '"', "."]))
-      i don't know; it's "late".
-    """
-    pieces: list[str] = []
-    joined, quoted = True, False  # without a space to what comes next; between quotation marks
-    for word in words:
-        closing = quoted if word == '"' else CLOSING.fullmatch(word)
-        pieces += [word] if joined or closing else [" ", word]
-        joined = bool(OPENING.fullmatch(word)) or (word == '"' and not quoted)
-        quoted ^= word == '"'
-    return "".join(pieces)
-
 
 # ---- symbols -------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import climate
-from experiments.lib import jena
+from experiments.data import jena
 
 HEADER = ",".join(["Date Time", *jena.FEATURES])
 SMOKE = dataclasses.replace(climate.Config(), **climate.SMOKE)

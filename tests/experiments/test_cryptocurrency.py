@@ -8,7 +8,8 @@ import pytest
 from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import cryptocurrency as cc
-from experiments.lib import crypto, series
+from experiments.data import crypto_prices
+from experiments.lib import series, trading
 
 CONFIG = cc.Config(window=5, folds=3, tested=0.5, validation=20)
 pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
@@ -39,9 +40,9 @@ CSV = """Date,Open,High,Low,Close,Adj Close,Volume
 
 
 def test_csv():
-    prices = crypto.parse(CSV, "a file")
+    prices = crypto_prices.parse(CSV, "a file")
     assert [str(day) for day in prices.days] == ["2020-02-28", "2020-02-29", "2020-03-01"]
-    days = crypto.days_of(prices)
+    days = trading.days_of(prices)
     assert np.allclose(days.returns, np.log([0.5, 8.0])) and days.close.tolist() == [1.0, 8.0]
     assert np.allclose(days.inputs, np.log([[0.5, 1.0, 1.0], [8.0, 2.0, 4.0]]))  # return, high / low, volume
     assert days.chance_up is None
@@ -60,18 +61,18 @@ def test_csv():
 )
 def test_broken_csv_is_one_sentence(old, new, message):
     with pytest.raises(ValueError, match=message):
-        crypto.parse(CSV.replace(old, new), "a file")
+        crypto_prices.parse(CSV.replace(old, new), "a file")
 
 
 def test_other_csv_file_is_taken(tmp_path):
     (tmp_path / "mine.csv").write_text(CSV)
-    assert len(crypto.load(str(tmp_path / "mine.csv"), rows=0, seed=0).close) == 3
+    assert len(crypto_prices.load(str(tmp_path / "mine.csv"), rows=0, seed=0).close) == 3
     with pytest.raises(FileNotFoundError, match="--data to be generated, btc, eth, ltc or the path"):
-        crypto.load("doge", rows=0, seed=0)
+        crypto_prices.load("doge", rows=0, seed=0)
 
 
 def test_random_walk_cannot_be_forecast():
-    prices = crypto.generate(20_000, seed=3)
+    prices = crypto_prices.generate(20_000, seed=3)
     returns = np.diff(np.log(prices.close))
     size = np.abs(returns)
     assert (prices.chance_up == 0.5).all() and abs(np.mean(returns > 0) - 0.5) < 0.012
@@ -82,8 +83,8 @@ def test_random_walk_cannot_be_forecast():
 
 def test_planted_momentum_is_as_strong_as_said():
     """The chances of the generator are right on average, and its best forecast is the sign of the last five returns."""
-    prices = crypto.generate(20_000, momentum=0.6, seed=3)
-    days = crypto.days_of(prices)
+    prices = crypto_prices.generate(20_000, momentum=0.6, seed=3)
+    days = trading.days_of(prices)
     up, chance = days.returns > 0, days.chance_up
     for low, high in [(0.1, 0.3), (0.3, 0.45), (0.55, 0.7), (0.7, 0.9)]:
         at = (chance > low) & (chance < high)
@@ -92,8 +93,8 @@ def test_planted_momentum_is_as_strong_as_said():
     assert np.array_equal(momentum > 0, chance[5:] > 0.5)
     possible = np.maximum(chance, 1 - chance).mean()
     assert 0.62 < possible < 0.67 and abs(np.mean((chance > 0.5) == up) - possible) < 0.015
-    again, other = crypto.generate(50, momentum=0.6, seed=3), crypto.generate(50, momentum=0.6, seed=4)
-    assert np.array_equal(again.close, crypto.generate(50, momentum=0.6, seed=3).close)
+    again, other = crypto_prices.generate(50, momentum=0.6, seed=3), crypto_prices.generate(50, momentum=0.6, seed=4)
+    assert np.array_equal(again.close, crypto_prices.generate(50, momentum=0.6, seed=3).close)
     assert not np.array_equal(again.close, other.close)
 
 
@@ -110,7 +111,7 @@ def test_folds_walk_forward():
 
 def test_nothing_of_the_future_in_a_fold():
     """With every day from one test day on made other, all before it stays as it is, and so do all windows up to it."""
-    days = crypto.days_of(crypto.generate(101, seed=0))
+    days = trading.days_of(crypto_prices.generate(101, seed=0))
     fold = cc.folds(100, CONFIG)[1]
     cut = int(fold.test[7])
     noise = np.random.default_rng(1).normal(size=100 - cut)
@@ -131,7 +132,7 @@ def test_nothing_of_the_future_in_a_fold():
 
 
 def test_windows_and_targets_of_a_fold():
-    days = crypto.days_of(crypto.generate(101, seed=0))
+    days = trading.days_of(crypto_prices.generate(101, seed=0))
     fold = cc.folds(100, CONFIG)[0]
     task = cc.prepare(days, fold, CONFIG)
     known = days.returns[: fold.training[-1] + 1]
@@ -148,7 +149,7 @@ def test_walk_and_baselines(tmp_path, monkeypatch):
         return model[0](jax.random.key(0))
 
     monkeypatch.setattr(cc, "fit_network", untrained)
-    days = crypto.days_of(crypto.generate(101, seed=0))
+    days = trading.days_of(crypto_prices.generate(101, seed=0))
     walk = cc.walk_forward(days, dataclasses.replace(CONFIG, hidden=3, layers=2), tmp_path, "data")
     assert walk.rows.tolist() == list(range(52, 100)) and walk.fold.tolist() == [0] * 16 + [1] * 16 + [2] * 16
     assert np.array_equal(walk.up["persistence"], days.returns[51:99] > 0)
@@ -168,7 +169,7 @@ def test_logistic_regression():
 
 
 def test_scores_of_a_prophet_and_of_a_fool():
-    days = crypto.days_of(crypto.generate(101, seed=0))
+    days = trading.days_of(crypto_prices.generate(101, seed=0))
     rows = np.arange(40, 100)
     truth = days.returns[rows] > 0
     up = {"network": truth, "persistence": ~truth, "majority": ~truth, "logistic": np.arange(60) % 2 == 0}
@@ -187,10 +188,10 @@ def test_scores_of_a_prophet_and_of_a_fool():
 
 def test_trading_pays_for_every_change():
     returns = np.log([2.0, 0.5, 3.0, 2.0])
-    money = crypto.trade(np.array([False, True, False, True]), returns, cost=0.1)
+    money = trading.trade(np.array([False, True, False, True]), returns, cost=0.1)
     assert np.allclose(np.exp(money.growth), [1, 0.5, 0.5, 1.0]) and money.trades == 3 and money.held == 0.5
     assert np.allclose(np.exp(money.net), [1, 0.5 * 0.9, 0.5 * 0.81, 0.729])
-    held = crypto.trade(np.full(4, True), returns, cost=0.0)
+    held = trading.trade(np.full(4, True), returns, cost=0.0)
     assert np.isclose(np.exp(held.net[-1]), 6.0) and held.trades == 1
 
 

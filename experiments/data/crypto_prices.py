@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.lib.datasets import DataFile, find
+from experiments.data._find import DataFile, find
 
 COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume")
 COMMIT = "https://raw.githubusercontent.com/ivang5/RNN-Crypto-Price-Prediction/528e26835b919ff985aa3c4de147da1cd729ad61"
@@ -148,69 +148,3 @@ def student_4(t: np.ndarray) -> np.ndarray:
     """
     u = 1 + t**2 / 4
     return 0.5 + 0.375 * t / np.sqrt(u) * (1 - t**2 / (12 * u))
-
-
-# ---- what a day brings, and what is made of it ---------------------------------------------------------------
-
-
-class Days(NamedTuple):
-    """What a day brings, and what is known of it.
-
-    Attributes:
-      inputs: known at the end of the day, not scaled `[N, F]`; the first is the return.
-      returns: log(price / price of the day before) `[N]`.
-      close: price at its end `[N]`.
-      chance_up: probability of a return above 0 given the days before `[N]`, or None.
-      days: datetime64 `[N]`.
-    """
-
-    inputs: np.ndarray
-    returns: np.ndarray
-    close: np.ndarray
-    chance_up: np.ndarray | None
-    days: np.ndarray
-
-
-def days_of(prices: Prices) -> Days:
-    """All days but the first, which has no return."""
-    returns = np.diff(np.log(prices.close))
-    inputs = returns[:, None]
-    if prices.features.shape[1]:
-        inputs = np.column_stack([returns, prices.features[1:, 0], np.diff(prices.features[:, 1])])
-    chance_up = None if prices.chance_up is None else prices.chance_up[1:]
-    return Days(inputs, returns, prices.close[1:], chance_up, prices.days[1:])
-
-
-class Money(NamedTuple):
-    """What came of one unit, held on the days with a rise forecast and out of the market on others.
-
-    Attributes:
-      growth: logarithm of the value after each day, without costs `[N]`.
-      net: the same with costs `[N]`.
-      held: share of the days in the market.
-      trades: how often it was bought or sold.
-    """
-
-    growth: np.ndarray
-    net: np.ndarray
-    held: float
-    trades: int
-
-
-def trade(up: np.ndarray, returns: np.ndarray, cost: float) -> Money:
-    """Follows a forecast.
-
-    Args:
-      up: whether to hold on each day, decided at the end of the day before `[N]`.
-      returns: logarithmic, of each day `[N]`.
-      cost: share of what is bought or sold.
-
-    Example:
-      >>> money = trade(np.array([True, True, False]), np.log([2.0, 0.5, 3.0]), cost=0.5)
-      >>> np.exp(money.growth).round(3).tolist(), np.exp(money.net).round(3).tolist(), money.trades
-      ([2.0, 1.0, 1.0], [1.0, 0.5, 0.25], 2)
-    """
-    changes = np.diff(up.astype(int), prepend=0) != 0
-    daily = up * returns
-    paid = np.log1p(-cost) * changes
-    return Money(np.cumsum(daily), np.cumsum(daily + paid), float(up.mean()), int(changes.sum()))

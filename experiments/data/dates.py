@@ -70,27 +70,6 @@ def human_forms(date: datetime.date, locale: str) -> list[str]:
     return list(dict.fromkeys(_write(date, locale, form) for form in _forms(locale, date.day > 12)))
 
 
-def sample_dates(n: int, seed: int, *, first_year: int = 1500, last_year: int = 2100) -> list[DatePair]:
-    """Days drawn uniformly, with replacement, each in a random form of a random locale.
-
-    Args:
-      n: how many.
-      seed: the same one gives the same dates.
-      first_year: of the range, 1000 or later.
-      last_year: of the range, included.
-
-    Returns:
-      n of `DatePair(human, iso)`.
-
-    Example:
-      >>> [pair.iso for pair in sample_dates(2, seed=0)]
-      ['2011-03-24', '1882-10-25']
-    """
-    rng = np.random.default_rng(seed)
-    days = _days(first_year, last_year)
-    return _write_all(rng.choice(days, n), rng)
-
-
 def split(
     n_train: int, n_held_out: int, seed: int, *, first_year: int = 1500, last_year: int = 2100
 ) -> tuple[list[DatePair], list[DatePair]]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from babel.dates import format_date
 
-from experiments.lib import dates
-from experiments.lib.dates import LOCALES, human_forms, sample_dates, split
+from experiments.data import dates
+from experiments.data.dates import LOCALES, human_forms, split
 
 PERSIAN = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
 DIGITS_ONLY = re.compile(r"\d+\W\d+\W\d+")
@@ -132,7 +132,7 @@ def test_each_form_is_listed_once():
 
 
 def test_samples_are_spread_over_days_locales_and_forms():
-    got = sample_dates(20_011, seed=5)
+    got = split(20_011, 0, seed=5)[0]
     assert len(got) == 20_011
     years = Counter(int(pair.iso[:4]) // 100 for pair in got)
     assert set(years) == {*range(15, 21), 21} and min(years[c] for c in range(15, 21)) > 2_900
@@ -147,18 +147,17 @@ def test_samples_are_spread_over_days_locales_and_forms():
 
 
 def test_samples_are_forms_of_their_date():
-    for pair in sample_dates(499, seed=7):
+    for pair in split(499, 0, seed=7)[0]:
         day = datetime.date.fromisoformat(pair.iso)
         assert any(pair.human in human_forms(day, locale) for locale in LOCALES)
 
 
 def test_samples_depend_on_their_seed_only():
-    assert sample_dates(101, seed=3) == sample_dates(101, seed=3) != sample_dates(101, seed=4)
     assert split(101, 11, seed=3) == split(101, 11, seed=3) != split(101, 11, seed=4)
 
 
 def test_the_range_of_years_is_kept_with_both_ends():
-    got = sample_dates(2_003, seed=0, first_year=1999, last_year=2000)
+    got = split(2_003, 0, seed=0, first_year=1999, last_year=2000)[0]
     days = {pair.iso for pair in got}
     assert {day[:4] for day in days} == {"1999", "2000"} and len(days) > 600
     training, held_out = split(0, 730, seed=0, first_year=1999, last_year=2000)
@@ -178,8 +177,8 @@ def test_held_out_days_are_never_trained_on():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sample_dates(3, seed=0, first_year=999), "years of four digits, the first one first, got 999 to 2100"),
-        (lambda: sample_dates(3, seed=0, first_year=2001, last_year=2000), "the first one first, got 2001 to 2000"),
+        (lambda: split(3, 0, seed=0, first_year=999), "years of four digits, the first one first, got 999 to 2100"),
+        (lambda: split(3, 0, seed=0, first_year=2001, last_year=2000), "the first one first, got 2001 to 2000"),
         (lambda: human_forms(datetime.date(999, 1, 1), "fr"), "years of four digits"),
         (lambda: human_forms(datetime.date(1999, 1, 1), "sv"), "expected a locale among en_US.*got 'sv'"),
         (lambda: split(3, 365, seed=0, first_year=1999, last_year=1999), "n_held_out from 0 to 364 days, got 365"),

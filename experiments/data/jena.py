@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.data._find import DataFile, find, find_local
 from experiments.lib import series
-from experiments.lib.datasets import DataFile, find, find_local
 
 FEATURES = (
     "p (mbar)",
