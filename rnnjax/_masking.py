@@ -34,13 +34,15 @@ class SumCount(NamedTuple):
 
     @staticmethod
     def total(parts: "Sequence[SumCount]") -> "SumCount":
-        """The SumCount of all parts together: sums `[]` and counts `[]` added."""
+        """Adds up the sums `[]` and the counts `[]` of at least one part."""
+        if not parts:
+            raise ValueError("SumCount.total: expected at least one SumCount, got none.")
         sums, counts = zip(*parts, strict=True)
         return SumCount(sum(sums), sum(counts))
 
 
 def length_mask(lengths: Array, num_steps: int) -> Array:
-    """mask[t, b] = t < lengths[b].
+    """Marks the real steps of padded sequences: mask[t, b] = t < lengths[b].
 
     Args:
       lengths: integers `[...]`, in steps.
@@ -49,18 +51,23 @@ def length_mask(lengths: Array, num_steps: int) -> Array:
     Returns:
       Booleans `[T, ...]`.
 
+    Raises:
+      TypeError: lengths of a dtype that is not an integer.
+
     Example:
       >>> import jax.numpy as jnp
       >>> length_mask(jnp.array([0, 2, 3]), 3).astype(int).tolist()
       [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
     """
     lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"length_mask: expected lengths of an integer dtype, in steps, got {lengths.dtype}.")
     steps = jnp.arange(num_steps, dtype=lengths.dtype).reshape((num_steps,) + (1,) * lengths.ndim)
     return steps < jnp.expand_dims(lengths, 0)
 
 
 def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ...]) -> Array:
-    """lengths as integers of this shape, with values in [0, T] where these are known; raises unless they are."""
+    """Returns lengths as integers; raises unless they have this shape, with values in [0, T] where these are known."""
     if not isinstance(lengths, jax.core.Tracer):
         values = np.asarray(lengths)  # not jnp: what it makes while something is traced is not known
         if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= num_steps):
@@ -75,13 +82,28 @@ def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ..
     return lengths
 
 
+def check_array(where: str, name: str, value: Any) -> None:
+    """Raises TypeError unless the value is an array of JAX or NumPy."""
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        raise TypeError(f"{where}: expected {name} to be an array, got {type(value).__name__}.")
+
+
+def check_mask(where: str, name: str, mask: Any, shape: tuple[int, ...]) -> None:
+    """Raises unless the mask holds booleans, of a shape that this one begins with."""
+    check_array(where, name, mask)
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"{where}: expected {name} to hold booleans, true for what counts, got {mask.dtype}.")
+    if mask.shape != shape[: mask.ndim]:
+        raise ValueError(f"{where}: expected {name} of the shape {shape} or of its leading axes, got {mask.shape}.")
+
+
 def _broadcast(mask: Array, leaf: Array) -> Array:
-    """mask `[*prefix]` to the shape of a leaf `[*prefix, ...]`."""
+    """Broadcasts a mask `[*prefix]` to the shape of a leaf `[*prefix, ...]`."""
     return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim)), leaf.shape)
 
 
 def select(mask: Array, on_true: Any, on_false: Any) -> Any:
-    """Leaf by leaf, on_true where the mask is true and on_false elsewhere.
+    """Takes, leaf by leaf, on_true where the mask is true and on_false elsewhere.
 
     Args:
       mask: booleans `[*prefix]`.
@@ -103,7 +125,7 @@ def select(mask: Array, on_true: Any, on_false: Any) -> Any:
 
 
 def masked_mean(values: Array, where: Array | None = None) -> SumCount:
-    """Sum and count of the values that the mask lets through; NaN elsewhere changes nothing.
+    """Sums and counts the values that the mask lets through; NaN elsewhere changes nothing.
 
     Args:
       values: `[*prefix, ...]`.
@@ -112,19 +134,25 @@ def masked_mean(values: Array, where: Array | None = None) -> SumCount:
     Returns:
       `SumCount(sum [], count [])`; `.mean` divides.
 
+    Raises:
+      TypeError: values that are no array, or a mask that holds no booleans.
+      ValueError: a mask of another shape.
+
     Example:
       >>> import jax.numpy as jnp
       >>> float(masked_mean(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True])).mean)
       2.0
     """
+    check_array("masked_mean", "values", values)
     if where is None:
         return SumCount(jnp.sum(values), jnp.asarray(values.size, values.dtype))
+    check_mask("masked_mean", "where", where, values.shape)
     weights = _broadcast(where, values)
     return SumCount(jnp.sum(jnp.where(weights, values, jnp.zeros_like(values))), jnp.sum(weights, dtype=values.dtype))
 
 
 def masked_softmax(logits: Array, where: Array, axis: int = -1) -> Array:
-    """softmax over the entries that the mask lets through: p_i = exp(l_i) / sum_j exp(l_j), j with where_j.
+    """Takes the softmax over the entries that the mask lets through: p_i = exp(l_i) / sum_j exp(l_j), j with where_j.
 
     An empty row gives zeros and a zero gradient; NaN behind the mask changes nothing.
 
@@ -136,12 +164,24 @@ def masked_softmax(logits: Array, where: Array, axis: int = -1) -> Array:
     Returns:
       Probabilities `[..., S]`, zero where the mask is false.
 
+    Raises:
+      TypeError: logits that are no floating-point array, or a mask that holds no booleans.
+      ValueError: a mask of another shape.
+
     Example:
       >>> import jax.numpy as jnp
       >>> masked_softmax(jnp.array([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]),
       ...                jnp.array([[True, True, False], [False, False, False]])).tolist()
       [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
+    check_array("masked_softmax", "logits", logits)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"masked_softmax: expected logits of a floating-point dtype, got {logits.dtype}.")
+    check_mask("masked_softmax", "where", where, logits.shape)
+    if where.ndim != logits.ndim:
+        raise ValueError(
+            f"masked_softmax: expected where of the shape {logits.shape} of the logits, got {where.shape}."
+        )
     # The lowest finite number, not -inf: an empty row must not become inf - inf.
     logits = jnp.where(where, logits, jnp.finfo(logits.dtype).min)
     top = jax.lax.stop_gradient(jnp.max(logits, axis=axis, keepdims=True))

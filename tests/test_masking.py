@@ -42,7 +42,7 @@ def test_select_takes_each_entry_from_its_side():
     mask = jnp.array([True, False, True])
     on_true = {"a": normal(0, 3, 5), "b": (jnp.arange(3), None)}
     on_false = {"a": normal(1, 3, 5), "b": (jnp.arange(3) + 7, None)}
-    got = rnnjax.select(mask, on_true, on_false)
+    got = masking.select(mask, on_true, on_false)
     assert jax.tree.structure(got) == jax.tree.structure(on_true)
     for row, real in enumerate(mask):
         side = on_true if real else on_false
@@ -53,14 +53,14 @@ def test_select_takes_each_entry_from_its_side():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.int32, jnp.bool_])
 def test_select_keeps_dtypes_with_a_scalar(dtype):
     leaf = jnp.array([[1, 1], [0, 1], [1, 0]], dtype)
-    got = rnnjax.select(jnp.array([False, True, True]), leaf, 0)
+    got = masking.select(jnp.array([False, True, True]), leaf, 0)
     assert got.dtype == dtype
     assert got.astype(jnp.int32).tolist() == [[0, 0], [0, 1], [1, 0]]
 
 
 def test_select_does_not_pass_gradients_to_the_other_side():
     mask, a, b = jnp.array([True, False]), normal(0, 2, 3), normal(1, 2, 3)
-    grad_a, grad_b = jax.grad(lambda a, b: rnnjax.select(mask, a, b).sum(), (0, 1))(a, b)
+    grad_a, grad_b = jax.grad(lambda a, b: masking.select(mask, a, b).sum(), (0, 1))(a, b)
     assert grad_a.tolist() == [[1.0] * 3, [0.0] * 3]
     assert grad_b.tolist() == [[0.0] * 3, [1.0] * 3]
 
@@ -106,7 +106,7 @@ def test_masked_mean_keeps_the_dtype():
 
 def test_masked_softmax_is_softmax_over_what_counts():
     logits, where = 3 * normal(0, 2, 5), jnp.array([[True, False, True, True, False], [True] * 5])
-    got = rnnjax.attention.masked_softmax(logits, where)
+    got = masking.masked_softmax(logits, where)
     for row, keep in enumerate(np.asarray(where)):
         exps = np.exp(np.asarray(logits, np.float64)[row, keep])
         assert_close(got[row, keep], exps / exps.sum())
@@ -115,16 +115,16 @@ def test_masked_softmax_is_softmax_over_what_counts():
 
 def test_masked_softmax_sums_over_the_axis_asked_for():
     logits, where = normal(0, 3, 5), jnp.asarray(np.random.default_rng(0).random((3, 5)) < 0.7)
-    got = rnnjax.attention.masked_softmax(logits, where, axis=0)
-    assert_close(got, rnnjax.attention.masked_softmax(logits.T, where.T).T)
+    got = masking.masked_softmax(logits, where, axis=0)
+    assert_close(got, masking.masked_softmax(logits.T, where.T).T)
     assert_close(got.sum(0), np.any(where, axis=0).astype(float))
 
 
 def test_masked_softmax_of_an_empty_row_is_zero_with_zero_gradient():
     logits, where = normal(0, 2, 3), jnp.array([[False] * 3, [True, True, False]])
     weights = normal(1, 2, 3)
-    gradient = jax.grad(lambda z: (weights * rnnjax.attention.masked_softmax(z, where)).sum())(logits)
-    assert rnnjax.attention.masked_softmax(logits, where)[0].tolist() == [0.0] * 3
+    gradient = jax.grad(lambda z: (weights * masking.masked_softmax(z, where)).sum())(logits)
+    assert masking.masked_softmax(logits, where)[0].tolist() == [0.0] * 3
     assert gradient[0].tolist() == [0.0] * 3
     assert abs(gradient[1, :2]).min() > 1e-3 and gradient[1, 2] == 0
 
@@ -135,7 +135,7 @@ def test_masked_softmax_ignores_what_is_behind_the_mask(poison):
 
     def weighted(fill):
         logits = jnp.where(where, normal(0, 2, 3), fill)
-        return jax.value_and_grad(lambda z: (weights * rnnjax.attention.masked_softmax(z, where)).sum())(logits)
+        return jax.value_and_grad(lambda z: (weights * masking.masked_softmax(z, where)).sum())(logits)
 
     assert_close(weighted(poison), weighted(0.5))
 
@@ -144,6 +144,49 @@ def test_masked_softmax_ignores_what_is_behind_the_mask(poison):
 def test_masked_softmax_survives_large_logits_in_every_dtype(dtype):
     largest = float(jnp.finfo(dtype).max) / 2
     logits = jnp.array([[largest, -largest, largest], [-largest, largest, -largest]], dtype)
-    got = rnnjax.attention.masked_softmax(logits, jnp.array([[True, True, True], [True, False, True]]))
+    got = masking.masked_softmax(logits, jnp.array([[True, True, True], [True, False, True]]))
     assert got.dtype == dtype
     assert got.astype(jnp.float32).tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]
+
+
+LOGITS, KEEP = np.zeros((3, 5), np.float32), np.ones((3, 5), bool)
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "error", "message"),
+    [
+        ([1.0, 2.0], None, TypeError, "expected values to be an array, got list"),
+        (LOGITS, [True, False, True], TypeError, "expected where to be an array, got list"),
+        (LOGITS, np.ones(3, np.int32), TypeError, "expected where to hold booleans, true for what counts, got int32"),
+        (LOGITS, KEEP.T, ValueError, r"expected where of the shape \(3, 5\) or of its leading axes, got \(5, 3\)"),
+        (LOGITS[0], KEEP, ValueError, r"expected where of the shape \(5,\) or of its leading axes, got \(3, 5\)"),
+    ],
+)
+def test_masked_mean_checks_at_the_door(values, where, error, message):
+    with pytest.raises(error, match=f"masked_mean: {message}"):
+        masking.masked_mean(values, where)
+
+
+@pytest.mark.parametrize(
+    ("logits", "where", "error", "message"),
+    [
+        ([1.0, 2.0], KEEP, TypeError, "expected logits to be an array, got list"),
+        (np.zeros((3, 5), np.int32), KEEP, TypeError, "expected logits of a floating-point dtype, got int32"),
+        (LOGITS, LOGITS, TypeError, "expected where to hold booleans, true for what counts, got float32"),
+        (LOGITS, KEEP[:, :4], ValueError, r"expected where of the shape \(3, 5\) or of its leading axes, got \(3, 4\)"),
+        (LOGITS, KEEP[:, 0], ValueError, r"expected where of the shape \(3, 5\) of the logits, got \(3,\)"),
+    ],
+)
+def test_masked_softmax_checks_at_the_door(logits, where, error, message):
+    with pytest.raises(error, match=f"masked_softmax: {message}"):
+        masking.masked_softmax(logits, where)
+
+
+def test_lengths_are_integers():
+    with pytest.raises(TypeError, match="length_mask: expected lengths of an integer dtype, in steps, got float32"):
+        masking.length_mask(jnp.array([2.0, 3.0]), 5)
+
+
+def test_the_total_of_no_parts_is_refused():
+    with pytest.raises(ValueError, match="expected at least one SumCount, got none"):
+        masking.SumCount.total([])

@@ -1,7 +1,9 @@
 """Losses: values per element, masked, and a mean that is a (sum, count)."""
 
 from rnnjax._masking import SumCount, length_mask, masked_mean
-from rnnjax.losses._losses import Loss, ctc, get_loss, sequence_loss
+from rnnjax.losses._ctc import ctc
+from rnnjax.losses._loss import Loss, get_loss
+from rnnjax.losses._sequence import sequence_loss
 
 __all__ = [
     "Loss",

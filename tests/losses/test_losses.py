@@ -10,7 +10,8 @@ import pytest
 
 import rnnjax
 from rnnjax import _masking as masking
-from rnnjax.losses import _losses as losses
+from rnnjax.losses import ctc
+from rnnjax.losses._loss import LOSSES, cross_entropy
 
 T, B, V = 5, 3, 7
 CLASS_LOSSES = ("cross_entropy", "kl_divergence")
@@ -66,7 +67,7 @@ OPTAX = {
 
 
 def test_every_name_has_a_formula():
-    assert set(FORMULAS) == set(losses.LOSSES)
+    assert set(FORMULAS) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -185,10 +186,10 @@ def test_finish_of_the_others_is_the_mean_itself(name):
 def test_cross_entropy_of_integer_labels_is_that_of_one_hot_probabilities():
     logits, _ = arrays("cross_entropy")
     labels = np.random.default_rng(6).integers(0, V, (T, B))
-    values = losses.cross_entropy(logits, jnp.asarray(labels))
+    values = cross_entropy(logits, jnp.asarray(labels))
     wanted = -np.take_along_axis(log_softmax(np.asarray(logits, np.float64)), labels[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(values, wanted, rtol=1e-5)
-    np.testing.assert_allclose(values, losses.cross_entropy(logits, jax.nn.one_hot(labels, V)), rtol=1e-5)
+    np.testing.assert_allclose(values, cross_entropy(logits, jax.nn.one_hot(labels, V)), rtol=1e-5)
 
 
 def test_cross_entropy_ignores_labels_out_of_range_behind_the_mask():
@@ -226,7 +227,25 @@ def test_targets_of_another_shape_are_refused(name):
 def test_integer_labels_of_another_shape_are_refused():
     logits, _ = arrays("cross_entropy")
     with pytest.raises(ValueError, match=r"cross_entropy: expected labels of shape \(5, 3\).*got \(5, 2\)"):
-        losses.cross_entropy(logits, jnp.zeros((T, 2), jnp.int32))
+        cross_entropy(logits, jnp.zeros((T, 2), jnp.int32))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_what_is_no_array_is_refused(name):
+    predictions, targets = arrays(name)
+    with pytest.raises(TypeError, match=f"{name}: expected .* to be an array, got list"):
+        rnnjax.losses.get_loss(name)(predictions.tolist(), targets)
+    with pytest.raises(TypeError, match=f"{name}: expected targets to be an array, got list"):
+        rnnjax.losses.get_loss(name)(predictions, targets.tolist(), where=np.ones((T, B), bool))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_mask_of_another_kind_is_refused(name):
+    predictions, targets = arrays(name)
+    with pytest.raises(TypeError, match=f"{name}: expected where to hold booleans"):
+        rnnjax.losses.get_loss(name)(predictions, targets, where=np.ones((T, B), np.float32))
+    with pytest.raises(ValueError, match=rf"{name}: expected where of the shape .* got \(3, 5\)"):
+        rnnjax.losses.get_loss(name)(predictions, targets, where=np.ones((B, T), bool))
 
 
 # ---- CTC -----------------------------------------------------------------------------------------------------
@@ -267,7 +286,7 @@ def ctc_arrays(case, seed=0, steps=5, classes=3, width=3):
 @pytest.mark.parametrize("case", CTC_CASES)
 def test_ctc_equals_the_sum_over_all_paths(case):
     logits, labels, lengths = ctc_arrays(case)
-    values = losses.ctc(logits, labels, **lengths, blank_id=case[0])
+    values = ctc(logits, labels, **lengths, blank_id=case[0])
     wanted = [ctc_by_hand(logits[:n, b], case[1][b], case[0]) for b, n in enumerate(case[2])]
     np.testing.assert_allclose(values, wanted, rtol=1e-4)
 
@@ -280,7 +299,7 @@ def test_ctc_padding_is_inert_under_nan(case):
     junk = np.where(np.arange(3) < np.asarray(lengths["label_lengths"])[:, None], labels, 999)
 
     def total(logits, labels):
-        return losses.ctc(logits, labels, **lengths, blank_id=case[0]).sum()
+        return ctc(logits, labels, **lengths, blank_id=case[0]).sum()
 
     value, gradient = jax.value_and_grad(total)(poisoned, jnp.asarray(junk))
     clean, clean_gradient = jax.value_and_grad(total)(logits, labels)
@@ -292,14 +311,20 @@ def test_ctc_padding_is_inert_under_nan(case):
 def test_ctc_takes_time_major_logits():
     logits, labels, lengths = ctc_arrays(CTC_CASES[0])
     with pytest.raises(ValueError, match=r"expected logits \[T, B, V\] and labels \[B, N\].*\(3, 5, 3\)"):
-        losses.ctc(jnp.swapaxes(logits, 0, 1), labels, **lengths)
+        ctc(jnp.swapaxes(logits, 0, 1), labels, **lengths)
 
 
 def test_ctc_refuses_lengths_of_another_shape():
     logits, labels, lengths = ctc_arrays(CTC_CASES[0])
     for name in lengths:
         with pytest.raises(ValueError, match=rf"ctc: expected {name} of shape \(3,\), got \(2,\)"):
-            losses.ctc(logits, labels, **{**lengths, name: lengths[name][:2]})
+            ctc(logits, labels, **{**lengths, name: lengths[name][:2]})
+
+
+def test_ctc_refuses_what_is_no_array():
+    logits, labels, lengths = ctc_arrays(CTC_CASES[0])
+    with pytest.raises(TypeError, match="ctc: expected label_lengths to be an array, got list"):
+        ctc(logits, labels, logit_lengths=lengths["logit_lengths"], label_lengths=[1, 2, 1])
 
 
 def test_ctc_under_jit_is_the_same():
@@ -315,7 +340,7 @@ def test_ctc_equals_torch():
     logits = rng.normal(size=(11, 3, 5)).astype(np.float32)
     labels = rng.integers(1, 5, (3, 4)).astype(np.int32)
     logit_lengths, label_lengths = np.array([11, 7, 9]), np.array([4, 2, 3])
-    values = losses.ctc(
+    values = ctc(
         jnp.asarray(logits),
         jnp.asarray(labels),
         logit_lengths=jnp.asarray(logit_lengths),
