@@ -1,6 +1,6 @@
-"""What a compiled program does: products, collectives, kernels and cycles, counted in its text.
+"""Counts what a compiled program does, in its text: products, collectives, kernels and cycles.
 
-Every count is of one device; what a loop runs counts as often as the loop turns around. `Program(compiled.as_text())`.
+Counts are per device; the body of a loop counts once per iteration. `Program(compiled.as_text())`.
 """
 
 import math
@@ -43,12 +43,12 @@ class Program:
                 self.computations[name].append(Op(*found.groups()))
 
     def loops(self) -> list[tuple[str, int]]:
-        """Bodies of loops, and how often each turns around; those inside of others among them."""
+        """Returns the bodies of loops, nested ones included, and how often each runs."""
         whiles = [op for ops in self.computations.values() for op in ops if op.kind == "while"]
         return [(_called(op, "body"), self._turns(op)) for op in whiles]
 
     def _turns(self, op: Op) -> int:
-        """How often a loop turns around: what the compiler noted, or the bound that its counter is compared with."""
+        """Returns the iterations of a loop: what the compiler noted, or the bound its counter is compared with."""
         noted = re.search(r'"known_trip_count":\{"n":"(\d+)"', op.rest)
         if noted:
             return int(noted.group(1))
@@ -57,7 +57,7 @@ class Program:
         return max(bounds, default=1)
 
     def runs(self, name: str = "", times: int = 1) -> Iterator[tuple[Op, str, int]]:
-        """Every operation, the computation that it is in, and how often it runs."""
+        """Yields every operation, the computation it belongs to, and how often it runs."""
         name = name or self.entry
         for op in self.computations[name]:
             yield op, name, times
@@ -67,7 +67,7 @@ class Program:
                     yield from self.runs(called, times * turns)
 
     def multiply_adds(self) -> int:
-        """Of all products, in one run."""
+        """Counts the multiply-adds of all products in one run."""
         return sum(times * self._of_product(op, name) for op, name, times in self.runs() if op.kind == "dot")
 
     def _of_product(self, op: Op, name: str) -> int:
@@ -80,7 +80,7 @@ class Program:
         )
 
     def collectives(self, in_loops: bool = False) -> dict[str, int]:
-        """Bytes that collectives put out in one run, by kind; of those in loops alone, if asked for."""
+        """Adds up the bytes that collectives write in one run, by kind; on request only of those in loops."""
         found: dict[str, int] = {}
         for op, _, times in self.runs():
             kind = op.kind.removesuffix("-start")
@@ -89,12 +89,12 @@ class Program:
         return found
 
     def launches(self) -> list[int]:
-        """Kernels in the body of each loop without a loop inside, in the order of the program."""
+        """Counts the kernels in the body of each innermost loop, in program order."""
         bodies = [self.computations[body] for body, _ in self.loops()]
         return [sum(op.kind in LAUNCHES for op in ops) for ops in bodies if not any(op.kind == "while" for op in ops)]
 
     def cycles(self, per_run: bool) -> list[int]:
-        """Cycles that the TPU's compiler expects: of a whole run, or of a step of each innermost loop."""
+        """Returns the cycles that the TPU's compiler expects: for a whole run, or per step of each innermost loop."""
 
         def of(op: Op) -> int:
             found = re.search(r'"estimated_cycles":"(\d+)"', op.rest)

@@ -1,9 +1,9 @@
-"""Levers on the speed of a recurrent layer, one by one: each against the same layer as rnnjax has it.
+"""Measures levers on the speed of a recurrent layer, one by one, against the layer of rnnjax.
 
     python -m experiments.benchmarks.levers           five minutes on two CPU cores
 
-A ratio is the time of the layer as it is over the time with the lever: above 1 the lever wins. What was expected of
-each, and what came out, is in NOTES.md. Levers of the whole process are options of `experiments.benchmarks.recurrence`.
+A ratio is the time without the lever over the time with it: above 1 the lever wins. NOTES.md tells what was expected of
+each and what came out. Levers on the whole process are options of `experiments.benchmarks.recurrence`.
 """
 
 import dataclasses
@@ -46,13 +46,13 @@ class Config:
 
 
 def plain(params, xs):
-    """An LSTM as rnnjax has it; ys [T, B, H]."""
+    """Runs an LSTM the way rnnjax does; ys [T, B, H]."""
     hidden = params.w_h.shape[0]
     return rnnjax.unroll(rnnjax.lstm(xs.shape[-1], hidden), params, xs)[1]
 
 
 def by_scan(step: Callable, params, xs, *, hidden: int, **options):
-    """A loop over step(params, (h, c), x) -> (h, c) from zeros; ys [T, B, H]."""
+    """Loops over step(params, (h, c), x) -> (h, c) from zeros; ys [T, B, H]."""
     zeros = jnp.zeros((*xs.shape[1:-1], hidden), xs.dtype)
 
     def body(carry, x):
@@ -63,7 +63,7 @@ def by_scan(step: Callable, params, xs, *, hidden: int, **options):
 
 
 def lstm_step(params, carry, x):
-    """The equations."""
+    """Computes the equations."""
     h, c = carry
     i, f, g, o = jnp.split(x @ params.w_x + h @ params.w_h + params.b, 4, axis=-1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -74,12 +74,12 @@ def lstm_step(params, carry, x):
 
 
 def unrolled(params, xs, *, steps: int):
-    """So many steps an iteration of the compiled loop."""
+    """Runs several steps per iteration of the compiled loop."""
     return by_scan(lstm_step, params, xs, hidden=params.w_h.shape[0], unroll=steps)
 
 
 def one_tanh_sweep(params, xs):
-    """sigmoid(a) = (1 + tanh(a / 2)) / 2 with the half in the weights: one tanh over the whole block of gates."""
+    """Takes one tanh over all gates: sigmoid(a) = (1 + tanh(a / 2)) / 2, with the half in the weights."""
     hidden = params.w_h.shape[0]
     half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5]), hidden)
     scaled = jax.tree.map(lambda leaf: leaf * half, params)
@@ -95,7 +95,7 @@ def one_tanh_sweep(params, xs):
 
 
 def features_first(params, xs):
-    """The carry as [H, B] in the loop, weights on the left of the product."""
+    """Keeps the carry as [H, B] in the loop, with weights on the left of the product."""
     hidden = params.w_h.shape[0]
     turned = jax.tree.map(jnp.transpose, params)
 
@@ -111,7 +111,7 @@ def features_first(params, xs):
 
 
 def joined_operands(params, xs):
-    """[x, h] times one joined weight, in the loop."""
+    """Multiplies [x, h] by one joined weight in the loop."""
     joined = jnp.concatenate([params.w_x, params.w_h])
 
     def step(params, carry, x):
@@ -127,14 +127,14 @@ def joined_operands(params, xs):
 
 
 def two_directions(params, xs):
-    """Both directions as rnnjax has them, one loop after the other; params of two, ys [T, B, 2H]."""
+    """Runs both directions the way rnnjax does, one loop after the other; params of two, ys [T, B, 2H]."""
     cell = rnnjax.lstm(xs.shape[-1], params.w_h.shape[1])
     first, second = (jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(2))
-    return rnnjax.bidirectional(cell, cell, (first, second), xs)[1]
+    return rnnjax.unroll_layers([(cell, cell)], rnnjax.Layers((rnnjax.Bidirectional(first, second),)), xs)[1]
 
 
 def directions_in_one_scan(params, xs):
-    """Both directions as one batch of two in one loop."""
+    """Runs both directions as a batch of two in one loop."""
     hidden = params.w_h.shape[1]
     both = jnp.stack([xs, xs[::-1]], axis=1)  # [T, 2, B, F]
     ys = by_scan(jax.vmap(lstm_step), params, both, hidden=hidden)
@@ -142,21 +142,21 @@ def directions_in_one_scan(params, xs):
 
 
 def two_layers(params, xs):
-    """Two layers as rnnjax has them, both in one step of one loop; ys [T, B, H]."""
+    """Runs two layers in one step of one loop; ys [T, B, H]."""
     cell = rnnjax.lstm(xs.shape[-1], params.w_h.shape[1])
     layers = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(2))
     return rnnjax.unroll(rnnjax.stack([cell, cell]), rnnjax.Layers(layers), xs)[1]
 
 
 def layer_after_layer(params, xs):
-    """Each layer over all of time."""
+    """Runs each layer over all of time."""
     cell = rnnjax.lstm(xs.shape[-1], params.w_h.shape[1])
     layers = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(2))
     return rnnjax.unroll_layers([cell, cell], rnnjax.Layers(layers), xs)[1]
 
 
 def layers_on_the_diagonal(params, xs):
-    """Step t of the first layer and step t - 1 of the second at once, as one batch of two products."""
+    """Runs step t of the first layer and step t - 1 of the second at once, as a batch of two products."""
     hidden = params.w_h.shape[1]
     late = jnp.concatenate([xs, jnp.zeros_like(xs[:1])])
     started = jnp.arange(len(late)) > 0
@@ -188,7 +188,7 @@ PAIRS: dict[str, tuple[Callable, Callable]] = {
 
 
 def programs(only: str) -> dict[str, tuple[Callable, Callable, dict[str, Any], bool]]:
-    """Lever -> (the layer as it is, the layer with it, compiler options, whether params are of two)."""
+    """Maps each lever to (the layer without it, the layer with it, compiler options, whether params are of two)."""
     found = {name: (plain, lever, {}, False) for name, lever in ONE_LAYER.items()}
     found |= {name: (plain, plain, options, False) for name, options in COMPILER_OPTIONS.items()}
     found |= {name: (before, lever, {}, True) for name, (before, lever) in PAIRS.items()}
@@ -196,7 +196,7 @@ def programs(only: str) -> dict[str, tuple[Callable, Callable, dict[str, Any], b
 
 
 def ratios(lever: tuple, shape: tuple[int, int, int], config: Config) -> tuple[float, float]:
-    """Forward and forward + gradient: seconds as it is over seconds with the lever; both checked to agree."""
+    """Measures forward and forward + gradient: seconds without over seconds with the lever, checked to agree."""
     before, after, options, of_two = lever
     batch, hidden, steps = shape
     rng = np.random.default_rng([config.seed, *shape])

@@ -1,9 +1,9 @@
-"""Peak memory of a gradient against the number of steps, for each memory mode of `rnnjax.unroll`.
+"""Measures the peak memory of a gradient against the number of steps, for each memory mode of `rnnjax.unroll`.
 
     python -m experiments.benchmarks.memory         a minute on two CPU cores
 
-Memory is what the compiled program asks for beside its arguments and results (XLA's own analysis), of the gradient
-of a function of the last carry. Slopes are those of a line through the logarithms: 1 grows as T, 0.5 as its root.
+Memory is what the compiled program allocates besides arguments and results (XLA's own analysis), for the gradient of a
+function of the last carry. Slopes are those of a line through the logarithms: 1 grows as T, 0.5 as its root.
 Then an LSTM is trained on sequences of 100,000 steps, batch 1, hidden 64, in each of two modes.
 """
 
@@ -51,7 +51,7 @@ def make_cell(config: Config) -> rnnjax.Cell:
 
 
 def megabytes(config: Config, length: int, mode: dict[str, Any]) -> float:
-    """Temporary memory of the gradient in the parameters, in MB."""
+    """Returns the temporary memory of the gradient in the parameters, in MB."""
     cell = make_cell(config)
 
     def loss(params, xs):
@@ -64,7 +64,7 @@ def megabytes(config: Config, length: int, mode: dict[str, Any]) -> float:
 
 
 def train_long(config: Config, mode: dict[str, Any]) -> dict[str, Any]:
-    """Losses and seconds of an LSTM that learns a running mean over one long sequence, batch 1."""
+    """Trains an LSTM on a running mean over one long sequence, batch 1; returns losses and seconds."""
     cell = make_cell(config)
     keys = jax.random.split(jax.random.key(config.seed), 3)
     xs = jax.random.normal(keys[0], (config.long, 1, config.hidden))

@@ -1,9 +1,9 @@
-"""The preset min-char-rnn of experiments.char_lm against its NumPy twin: characters per second, in one run.
+"""Measures the preset min-char-rnn of experiments.char_lm against its NumPy twin, in characters per second.
 
     python -m experiments.benchmarks.min_char_rnn         under a minute on two CPU cores
 
-Both train the 112-line program on the same text, same sizes, and draw 200 characters every 100 iterations. Rounds of
-100 iterations are interleaved; the ratio is that of the medians; compiling is not counted, and told apart.
+Both train the 112-line program on the same text with the same sizes and draw 200 characters every 100 iterations.
+Rounds of 100 iterations are interleaved; the ratio is that of the medians; compilation is reported separately.
 """
 
 import dataclasses

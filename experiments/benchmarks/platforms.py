@@ -1,10 +1,10 @@
-"""What the compilers of XLA for TPUs and GPUs make of rnnjax.scan and of jax.lax.scan, on a machine that has neither.
+"""Compares what XLA's compilers for TPUs and GPUs make of rnnjax.scan and jax.lax.scan, on a machine that has neither.
 
     python -m experiments.benchmarks.platforms      ten minutes on two CPU cores; --smoke: a minute
 
 Needs `pip install libtpu` and, with --no-deps, `jax-cuda13-plugin jax-cuda13-pjrt`, of the version of jaxlib. Programs
-are compiled, never run: kernels, cycles and bytes are the compilers' own, no time of a run is measured. In each pair
-`rnnjax.scan` stands before `jax.lax.scan`. Cycles of a run count loops as often as they turn around.
+are compiled, never run: kernels, cycles and bytes are the compilers' own counts, and no running time is measured. In
+each pair `rnnjax.scan` comes before `jax.lax.scan`. Cycles of a run count the body of a loop once per iteration.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A program: a scalar function of parameters and a batch, to be differentiated in the parameters."""
+    """A program: a scalar function of parameters and a batch, to be differentiated with respect to the parameters."""
 
     name: str
     loss: Callable[[Callable, Any, Any], Any]  # (scan, params, batch) -> scalar
@@ -66,7 +66,7 @@ class Task:
 
 
 def make_tasks(config: Config) -> Iterator[Task]:
-    """The programs, by name."""
+    """Makes the programs, by name."""
     size, xs = config.hidden, _floats(config.steps, config.batch, config.hidden)
     cells = {
         "lstm": rnnjax.lstm(size, size),
@@ -101,7 +101,7 @@ def _loss_of_cell(cell: rnnjax.Cell, batch: int, scan: Callable, params: Any, xs
 
 
 def _attention_task(config: Config) -> Task:
-    """Additive attention over 32 positions, in the loop."""
+    """Makes an LSTM with additive attention over 32 positions in the loop."""
     size, batch = config.hidden // 2, config.batch
     cell = rnnjax.gru(2 * size, size)
 
@@ -124,7 +124,7 @@ def _attention_task(config: Config) -> Task:
 
 
 def _char_lm_task(config: Config) -> Task:
-    """A character model: an update of Adam, of two layers under a softmax over 65 characters."""
+    """Makes a character model: an Adam update of two layers under a softmax over 65 characters."""
     size, letters, batch = config.hidden, 65, config.batch
     cell = rnnjax.stack([rnnjax.lstm(letters, size), rnnjax.lstm(size, size)])
 
@@ -139,7 +139,7 @@ def _char_lm_task(config: Config) -> Task:
 
 
 def devices_of(target: str, count: int) -> list[Any]:
-    """So many devices of a topology that is described, not at hand."""
+    """Returns devices of a topology that is described, not present."""
     if target == "h100":
         described = topologies.get_topology_desc(
             platform="cuda", topology_name="h100", topology=f"1x1x{count}", target_config=H100.read_text()
@@ -150,7 +150,7 @@ def devices_of(target: str, count: int) -> list[Any]:
 
 
 def compile_task(task: Task, scan: Callable, devices: list[Any]) -> tuple[Any, float]:
-    """The compiled gradient of a task, and the seconds that it took."""
+    """Compiles the gradient of a task; returns the program and the seconds it took."""
     everywhere, split = SingleDeviceSharding(devices[0]), SingleDeviceSharding(devices[0])
     if len(devices) > 1:
         mesh = Mesh(devices, ("batch",))
@@ -166,7 +166,7 @@ def compile_task(task: Task, scan: Callable, devices: list[Any]) -> tuple[Any, f
 
 
 def measure(task: Task, target: str, count: int) -> dict[str, Any]:
-    """A row of the table: what each scan compiles to."""
+    """Makes a row of the table: what each scan compiles to."""
     row: dict[str, Any] = {"program": task.name, "target": target, "devices": count}
     for name, scan in SCANS.items():
         compiled, seconds = compile_task(task, scan, devices_of(target, count))
@@ -184,7 +184,7 @@ def measure(task: Task, target: str, count: int) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The header and the lines of a table, `ours / lax` in each cell."""
+    """Makes the header and the lines of a table, `ours / lax` in each cell."""
     header = ["program", "target", "devices", "compile s", "temporary MiB", "kernels a step", "cycles a step"]
     header += ["cycles a run", "MB of collectives", "in loops"]
 

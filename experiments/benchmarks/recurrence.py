@@ -2,10 +2,10 @@
 
     python -m experiments.benchmarks.recurrence           under twenty minutes on two CPU cores; --quick: one minute
 
-One process, two threads. Every peer gets the same float32 weights, and its outputs and gradients are held to float64
-before it is timed; the programs that are checked are the ones that are timed. Rounds are interleaved over the peers of
-a row, medians compared, compiling told apart. A ratio is a peer's time over rnnjax's: above 1 rnnjax is the faster.
-Peers that are not installed are left out and named.
+One process, two threads. Every peer gets the same float32 weights, and its outputs and gradients are compared with
+float64 before it is timed; the programs that are checked are the ones that are timed. Rounds are interleaved over the
+peers of a row, medians are compared, compilation is reported separately. A ratio is a peer's time over rnnjax's: above
+1 rnnjax is faster. Peers that are not installed are left out and named.
 """
 
 import ctypes
@@ -78,7 +78,7 @@ class Config:
 
 
 def make_rows(config: Config) -> list[Row]:
-    """The rows of a configuration, the important ones first."""
+    """Lists the rows of a configuration, the important ones first."""
     if config.smoke:
         rows = [Row("unroll", "lstm", 3, 8, 7), Row("attention", "lstm", 3, 8, 5, ("grad",))]
     elif config.quick:
@@ -98,7 +98,7 @@ def make_rows(config: Config) -> list[Row]:
 
 
 def prepare(config: Config) -> Config:
-    """What this command line may set for its whole process, before JAX starts."""
+    """Sets what this command line may set for the whole process, before JAX starts."""
     if config.threads and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: config.threads])
     if config.malloc_keep:
@@ -113,7 +113,7 @@ def prepare(config: Config) -> Config:
 
 
 def load_peers(config: Config) -> tuple[dict[str, Callable], dict[str, str]]:
-    """The peers by name, and why each of the others is left out."""
+    """Loads the peers by name, and says why each of the others is left out."""
     chosen = config.peers or (QUICK_PEERS if config.quick else tuple(peer.name for peer in peers.PEERS))
     unknown = set(chosen) - {peer.name for peer in peers.PEERS}
     if unknown:
@@ -143,7 +143,7 @@ def load_peers(config: Config) -> tuple[dict[str, Callable], dict[str, str]]:
 
 
 def seconds_of(run: Callable, times: int = 1) -> float:
-    """Seconds of a call, the mean over so many in a row."""
+    """Returns the seconds per call, averaged over several calls in a row."""
     start = time.perf_counter()
     for _ in range(times):
         run()
@@ -151,7 +151,7 @@ def seconds_of(run: Callable, times: int = 1) -> float:
 
 
 def time_interleaved(runs: dict[str, Callable], rounds: int, sample: float, limit: float) -> dict[str, list[float]]:
-    """Seconds a call of each program in each round; compiled before."""
+    """Measures the seconds per call of each program in each round, after compilation."""
     once = {name: min(seconds_of(run), seconds_of(run)) for name, run in runs.items()}
     times = {name: max(1, math.ceil(sample / seconds)) for name, seconds in once.items()}
     rounds = max(3, min(rounds, int(limit / sum(once[name] * times[name] for name in runs))))
@@ -165,7 +165,7 @@ def time_interleaved(runs: dict[str, Callable], rounds: int, sample: float, limi
 
 
 def measure(row: Row, makers: dict[str, Callable], config: Config) -> tuple[list[dict], dict[str, str]]:
-    """One measurement a mode of a row, and what is wrong with the peers that are not timed."""
+    """Makes one measurement per mode of a row, and says what is wrong with peers that are not timed."""
     problem = base.draw(row, config.seed)
     reference = gate.Reference(problem)
     ready, first, errors, wrong = {}, {}, {}, {}
@@ -213,7 +213,7 @@ def measure(row: Row, makers: dict[str, Callable], config: Config) -> tuple[list
 
 
 def measure_ceiling(size: int, makers: dict[str, Callable], repetitions: int = 10) -> dict[str, float]:
-    """GFLOP/s of a float32 product of square matrices, the best of some, in JAX and in torch."""
+    """Measures GFLOP/s of a float32 product of square matrices, the best of several runs, in JAX and in torch."""
     a = jax.random.normal(jax.random.key(0), (size, size))
     product = jax.jit(jnp.matmul)
 
@@ -233,7 +233,7 @@ def measure_ceiling(size: int, makers: dict[str, Callable], repetitions: int = 1
 
 
 def run_rows(config: Config, makers: dict[str, Callable]) -> tuple[list[dict], list[str]]:
-    """All measurements, and a line for each row or peer that was not timed."""
+    """Runs all measurements; returns them and a line for each row or peer that was not timed."""
     rows = make_rows(config)
     if not rows:
         raise ValueError(f"expected --only and --cells to leave some rows, got {config.only!r} and {config.cells}.")
@@ -260,7 +260,7 @@ def run_rows(config: Config, makers: dict[str, Callable]) -> tuple[list[dict], l
 
 
 def describe(config: Config, load: float, ceiling: dict[str, float], skipped: dict[str, str]) -> dict:
-    """Machine, its load before the run, versions, ceiling and peers left out."""
+    """Describes the machine, its load before the run, versions, ceiling and peers left out."""
     versions = {}
     for package in PACKAGES:
         try:

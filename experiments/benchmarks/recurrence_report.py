@@ -1,4 +1,4 @@
-"""What the benchmark of recurrence shows: ratios, geometric means, the rows that rnnjax loses, a table and a figure.
+"""Reports the benchmark of recurrence: ratios, geometric means, the rows that rnnjax loses, a table and a figure.
 
 A measurement is a row in one mode: {"row", "kind", "cell", "batch", "hidden", "steps", "mode", "flops", "medians",
 ...}, medians in seconds by peer. A ratio is a peer's median over rnnjax's. The peer "jax" is, row by row, the fastest
@@ -38,19 +38,19 @@ MACHINE = ("device", "cpu_count", "cpus_used", "threads", "load_before", "xla_fl
 
 
 def ratio(measurement: dict, peer: str) -> float | None:
-    """How many times as long as rnnjax a peer takes, or None where it was not timed."""
+    """Returns how many times as long as rnnjax a peer takes, or None if it was not timed."""
     medians = measurement["medians"]
     times = [medians[name] for name in (JAX_PEERS if peer == "jax" else (peer,)) if name in medians]
     return min(times) / medians["rnnjax"] if times else None
 
 
 def geomean(values: Iterable[float]) -> float:
-    """The geometric mean."""
+    """Returns the geometric mean."""
     return float(np.exp(np.mean(np.log(list(values)))))
 
 
 def headline(measurements: Sequence[dict]) -> dict[str, float]:
-    """geomean_<what> and worst_<what>; what is a peer over all rows, or peer_mode_cell, or peer_kind_mode.
+    """Returns geomean_<what> and worst_<what>; what is a peer over all rows, or peer_mode_cell, or peer_kind_mode.
 
     Those of a cell are over the plain rows, those without a kind and with a mode too.
     """
@@ -74,14 +74,14 @@ def headline(measurements: Sequence[dict]) -> dict[str, float]:
 
 
 def means_table(numbers: dict[str, float]) -> str:
-    """The headline as a table."""
+    """Makes a table of the headline."""
     names = [key.removeprefix("geomean_") for key in numbers if key.startswith("geomean_")]
     rows = [[name, f"{numbers[f'geomean_{name}']:.2f}", f"{numbers[f'worst_{name}']:.2f}"] for name in names]
     return markdown(["against", "geometric mean", "worst row"], rows)
 
 
 def losses(measurements: Sequence[dict]) -> list[str]:
-    """A line for each row and peer that is faster than rnnjax, the worst first."""
+    """Lists rows in which a peer is faster than rnnjax, the worst first."""
     lost = []
     for m in measurements:
         for peer in OTHERS:
@@ -92,7 +92,7 @@ def losses(measurements: Sequence[dict]) -> list[str]:
 
 
 def table(measurements: Sequence[dict], ceiling: float) -> str:
-    """Milliseconds, GFLOP/s and percentage of the ceiling of rnnjax, and the ratio to each peer; ! where it loses."""
+    """Makes the table: milliseconds, GFLOP/s, percentage of the ceiling, the ratio to each peer, ! for a loss."""
     shown = [peer for peer in OTHERS if any(peer in m["medians"] for m in measurements)]
     rows = []
     for m in measurements:
@@ -107,7 +107,7 @@ def table(measurements: Sequence[dict], ceiling: float) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that reads well in a terminal too; all but the first two columns to the right if there are five."""
+    """Formats a table for Markdown and terminals; with five columns, all but the first two are right-aligned."""
     widths = [max(len(str(row[i])) for row in [columns, *rows]) for i in range(len(columns))]
     left = 2 if len(columns) >= 5 else 1
 
@@ -120,7 +120,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def notes(measurements: Sequence[dict]) -> list[str]:
-    """Where a peer computes something slightly different."""
+    """Notes where a peer computes something slightly different."""
     found = {(peer, m["cell"], variant) for m in measurements for peer, variant in m["variants"].items()}
     lines = [
         f"{peer}'s {cell}: {VARIANTS[variant]}; held to the reference of that cell" for peer, cell, variant in found
@@ -132,7 +132,7 @@ def notes(measurements: Sequence[dict]) -> list[str]:
 
 
 def figure(path: Path, measurements: Sequence[dict], ceiling: float) -> None:
-    """Percentages of the ceiling as bars on a log scale, by shape: a panel for each cell and mode, and other kinds."""
+    """Draws percentages of the ceiling as bars by shape: a panel per cell and mode, and for other kinds."""
     panels = []
     for mode in ("grad", "forward"):
         for kind in ("lstm", "gru", "rnn", "other"):
@@ -170,23 +170,23 @@ def figure(path: Path, measurements: Sequence[dict], ceiling: float) -> None:
 
 
 def is_plain(m: dict, cell: str) -> bool:
-    """Whether a measurement is of a plain row of a cell."""
+    """Tells whether a measurement belongs to a plain row of a cell."""
     return m["kind"] == "unroll" and m["cell"] == cell
 
 
 def shape_of(m: dict) -> tuple:
-    """What the bars of a panel are sorted by."""
+    """Returns what the bars of a panel are sorted by."""
     return m["kind"], m["cell"], m["batch"], m["hidden"], m["steps"]
 
 
 def label_of(m: dict) -> str:
-    """Shape, and for the other kinds what it is."""
+    """Labels a bar with its shape, and for other kinds with the kind."""
     shape = f"B={m['batch']}\nH={m['hidden']}\nT={m['steps']}"
     return shape if m["kind"] == "unroll" else f"{m['kind'].replace('_', ' ')}\n{m['cell']}\n{shape}"
 
 
 def write(folder: Path, result: dict) -> None:
-    """table.md, recurrence.png and report.md, and the same in the terminal."""
+    """Writes table.md, recurrence.png and report.md, and prints the table."""
     measurements, ceiling = result["measurements"], max(result["ceiling_gflops"].values())
     lost, untimed = losses(measurements) or ["none"], result["not_timed"] or ["none"]
     facts = {key: result[key] for key in MACHINE} | result["versions"]

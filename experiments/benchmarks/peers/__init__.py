@@ -1,4 +1,4 @@
-"""The peers of the benchmark of recurrence, one small file a family; each is imported only if its package is there."""
+"""The peers in the benchmark of recurrence, one file per family, imported only if its package is installed."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ class Peer(NamedTuple):
     """A peer and where it lives.
 
     Attributes:
-      name: as the tables have it.
+      name: in the tables.
       module: file of this package.
       make: function of it, Problem -> Program or Runs.
       packages: what it needs, by the names they are imported under.
@@ -29,7 +29,7 @@ class Peer(NamedTuple):
     cells: tuple[str, ...] = ALL_CELLS
 
     def has(self, row) -> bool:
-        """Whether the peer has such a row."""
+        """Tells whether the peer has such a row."""
         return row.kind in self.kinds and row.cell in self.cells
 
 
@@ -49,10 +49,10 @@ JAX_PEERS = ("linen", "nnx", "haiku", "equinox", "keras")  # the best of these i
 
 
 def missing(peer: Peer) -> list[str]:
-    """The packages of a peer that are not installed."""
+    """Returns the packages of a peer that are not installed."""
     return [package for package in peer.packages if importlib.util.find_spec(package) is None]
 
 
 def load(peer: Peer) -> Callable[[Any], Any]:
-    """The function that makes a peer's program of a problem; imports its package."""
+    """Imports a peer and returns the function that makes its program for a problem."""
     return getattr(importlib.import_module(f"{__name__}.{peer.module}"), peer.make)

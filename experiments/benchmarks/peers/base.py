@@ -45,7 +45,7 @@ class Row(NamedTuple):
         return shape if self.kind == "unroll" else f"{self.kind}_{shape}"
 
     def flops(self, mode: str) -> float:
-        """Floating-point operations of the products; forward and backward are three times forward."""
+        """Counts the floating-point operations of the products; forward and backward take three times forward."""
         tbh = 2.0 * self.steps * self.batch * self.hidden
         inputs = 3 if self.kind == "attention" else 2  # [x, h], and the context
         forward = tbh * inputs * self.hidden * GATES[self.cell]
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a program is differentiated by, besides its weights.
+    """What a program is differentiated with respect to, besides its weights.
 
     Attributes:
       xs: `[T, B, F]`.
@@ -110,7 +110,7 @@ class Program(NamedTuple):
       convert: rnnjax's params -> the peer's, differentiable.
       apply: (the peer's params, Inputs, lengths) -> ys `[T, B, H]`.
       batch_major: whether xs and ys are `[B, T, ...]` here; they are transposed before anything is timed.
-      variant: "" or a key of `VARIANTS`, where the peer's cell cannot be quite rnnjax's.
+      variant: "", or a key of `VARIANTS` if the peer's cell cannot match rnnjax's exactly.
     """
 
     convert: Callable[[Any], Any]
@@ -143,7 +143,7 @@ class Runs(NamedTuple):
 
 
 def make_cell(row: Row, **options) -> rnnjax.Cell:
-    """The cell of a row: two stacked ones of a two-layer row, that of one direction of a bidirectional row."""
+    """Makes the cell of a row: a stack of two for a two-layer row, one direction for a bidirectional row."""
     if row.cell != "gru":
         options = {}
     features = 2 * row.hidden if row.kind == "attention" else row.hidden
@@ -152,7 +152,7 @@ def make_cell(row: Row, **options) -> rnnjax.Cell:
 
 
 def draw(row: Row, seed: int) -> Problem:
-    """The weights, uniform within 1 / sqrt(H) of zero as torch draws them, and normal data; half-full masks."""
+    """Draws weights, uniform within 1 / sqrt(H) of zero as torch draws them, normal data, and half-full masks."""
     rng = np.random.default_rng([seed, row.batch, row.hidden, row.steps])
     t, b, h = row.steps, row.batch, row.hidden
     shapes = jax.eval_shape(make_cell(row).init, jax.random.key(0))
@@ -175,24 +175,24 @@ def draw(row: Row, seed: int) -> Problem:
 
 
 def real_steps(lengths: np.ndarray, steps: int) -> np.ndarray:
-    """Booleans `[T, B]`, true before the end of each row of lengths `[B]`."""
+    """Returns booleans `[T, B]`, true before the end of each row of lengths `[B]`."""
     return np.arange(steps)[:, None] < lengths[None]
 
 
 def without_b_h(params: Any) -> Any:
-    """GRUParams with zeros for the recurrent bias of the candidate."""
+    """Sets the recurrent bias of the candidate to zeros."""
     return params._replace(b_h=np.zeros_like(params.b_h))
 
 
 def negate_update(gates: Any, first: int) -> Any:
-    """Gates `[..., 3H]` with the sign of the update gate, the block `first`, turned: sigmoid(-a) = 1 - sigmoid(a)."""
+    """Flips the sign of the update gate, the block `first` of gates `[..., 3H]`: sigmoid(-a) = 1 - sigmoid(a)."""
     hidden = gates.shape[-1] // 3
     signs = np.repeat(np.where(np.arange(3) == first, np.float32(-1), np.float32(1)), hidden)
     return gates * signs.reshape((1,) * (gates.ndim - 1) + (-1,))
 
 
 def reorder(gates: Any, order: tuple[int, ...]) -> Any:
-    """Gates `[..., G * H]` with their blocks in another order."""
+    """Reorders the blocks of gates `[..., G * H]`."""
     blocks = jnp.split(gates, len(order), axis=-1)
     return jnp.concatenate([blocks[i] for i in order], axis=-1)
 
@@ -215,7 +215,7 @@ def attention_decoder(scan: Callable, cell: rnnjax.Cell, params: AttentionParams
 
 
 def jax_runs(program: Program, problem: Problem) -> Runs:
-    """Forward, value_and_grad of sum(ys * ct) by weights and inputs, and a step of Adam, each under one jit."""
+    """Compiles forward, value_and_grad of sum(ys * ct) by weights and inputs, and a step of Adam, one jit each."""
     source = without_b_h(problem.params) if program.variant == "no_b_h" else problem.params
     convert = jax.jit(program.convert)
     params = convert(source)

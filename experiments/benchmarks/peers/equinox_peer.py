@@ -12,7 +12,7 @@ from experiments.benchmarks.peers.base import Problem, Program, negate_update
 
 
 def make(problem: Problem) -> Program:
-    """The cell in a scan."""
+    """Scans over the cell."""
     row = problem.row
     constructor = eqx.nn.LSTMCell if row.cell == "lstm" else eqx.nn.GRUCell
 

@@ -14,7 +14,7 @@ NNX = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell, "rnn": nnx.SimpleCell}
 
 
 def linen_cell_params(cell: str, params):
-    """The parameters of a linen cell: one dense layer a gate."""
+    """Makes the parameters of a linen cell: one dense layer per gate."""
     if cell == "rnn":
         return {"i": {"kernel": params.w_x, "bias": params.b}, "h": {"kernel": params.w_h}}
     gates = "ifgo" if cell == "lstm" else "rzn"
@@ -32,7 +32,7 @@ def linen_cell_params(cell: str, params):
 
 
 def make_linen(problem: Problem) -> Program:
-    """nn.RNN, with seq_lengths in masked rows, or nn.Bidirectional of two of them."""
+    """Makes nn.RNN, with seq_lengths in masked rows, or nn.Bidirectional of two."""
     row = problem.row
 
     def layer():
@@ -54,7 +54,7 @@ def make_linen(problem: Problem) -> Program:
 
 
 def make_nnx(problem: Problem) -> Program:
-    """nnx.RNN, with seq_lengths in masked rows."""
+    """Makes nnx.RNN, with seq_lengths in masked rows."""
     row = problem.row
     cell = NNX[row.cell](row.hidden, row.hidden, rngs=nnx.Rngs(0))
     graph, state, rest = nnx.split(nnx.RNN(cell, time_major=True, rngs=False), nnx.Param, ...)

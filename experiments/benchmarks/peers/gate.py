@@ -1,4 +1,4 @@
-"""The gate before the clock: outputs and gradients of a peer against a plain scan in float64, at the row's own size."""
+"""The gate before the clock: compares outputs and gradients of a peer with a plain scan in float64."""
 
 import functools
 
@@ -11,7 +11,7 @@ from experiments.benchmarks.peers.base import Problem, Runs
 
 
 class Reference:
-    """Outputs and gradients of a problem in float64, by a plain scan; computed once a variant."""
+    """Outputs and gradients of a problem in float64, by a plain scan; computed once per variant."""
 
     def __init__(self, problem: Problem):
         self.problem = problem
@@ -38,7 +38,7 @@ class Reference:
 
 
 def relative_errors(runs: Runs, reference: Reference) -> dict[str, float]:
-    """The largest error of the outputs, and of each gradient, relative to the largest entry of what is right."""
+    """Returns the largest error of the outputs and of each gradient, relative to the largest correct entry."""
     ys, expected = reference.of(runs.variant)
     lengths = reference.problem.lengths
     real = 1.0 if lengths is None else base.real_steps(lengths, len(ys))[:, :, None]  # some leave noise in the padding

@@ -12,7 +12,7 @@ from experiments.benchmarks.peers.base import Problem, Program, reorder
 
 
 def make(problem: Problem) -> Program:
-    """hk.dynamic_unroll."""
+    """Makes hk.dynamic_unroll."""
     row = problem.row
 
     @hk.without_apply_rng

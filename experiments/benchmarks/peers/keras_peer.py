@@ -17,7 +17,7 @@ LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layer
 
 
 def make(problem: Problem) -> Program:
-    """The layer with return_sequences."""
+    """Makes the layer with return_sequences."""
     row = problem.row
     if keras.backend.backend() != "jax":
         raise ValueError(f"expected Keras to run on jax, got {keras.backend.backend()}; set KERAS_BACKEND=jax.")

@@ -14,7 +14,7 @@ from experiments.benchmarks.peers.base import Problem, Runs, negate_update, reor
 
 
 def make(problem: Problem, threads: int = 0) -> Runs:
-    """One node in a session of so many threads (0: the runtime's choice)."""
+    """Makes a session of one node with that many threads (0: the runtime's choice)."""
     row = problem.row
     w_x, w_h, b = problem.params[:3]
     b_h = jnp.zeros_like(b)

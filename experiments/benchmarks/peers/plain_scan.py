@@ -7,7 +7,7 @@ from experiments.benchmarks.peers.base import Problem, Program, attention_decode
 
 
 def make(problem: Problem, **options) -> Program:
-    """A plain `jax.lax.scan` of any row; options are those of the cell."""
+    """Makes a plain `jax.lax.scan` of any row; options are those of the cell."""
     cell = make_cell(problem.row, **options)
 
     def loop(params, xs, reverse=False):

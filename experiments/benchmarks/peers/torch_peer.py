@@ -17,7 +17,7 @@ MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
 
 def convert(problem: Problem, params) -> dict:
-    """The parameters of the module by name."""
+    """Converts parameters to those of the module, by name."""
     kind = problem.row.kind
     if kind == "two_layers":
         layers = {"_l0": params.layers[0], "_l1": params.layers[1]}
@@ -38,7 +38,7 @@ def convert(problem: Problem, params) -> dict:
 
 
 def make(problem: Problem) -> Runs:
-    """The module; packed sequences in masked rows, num_layers=2, bidirectional=True."""
+    """Makes the module: packed sequences in masked rows, num_layers=2, bidirectional=True."""
     row = problem.row
     options = {"num_layers": 2 if row.kind == "two_layers" else 1, "bidirectional": row.kind == "bidirectional"}
     module = MODULES[row.cell](row.hidden, row.hidden, **options)
@@ -79,7 +79,7 @@ def make(problem: Problem) -> Runs:
 
 
 def ceiling(size: int, repetitions: int) -> float:
-    """Operations a second of a float32 product of square matrices, the best of some."""
+    """Measures operations per second of a float32 product of square matrices, the best of several runs."""
     a, best = torch.randn(size, size), float("inf")
     with torch.inference_mode():
         for _ in range(repetitions):
