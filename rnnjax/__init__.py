@@ -1,4 +1,11 @@
-"""rnnjax: recurrent networks for JAX."""
+"""Recurrent networks for JAX.
+
+The names used daily are here; all others are `rnnjax.<namespace>.<name>`. `rnnjax.flax` and `rnnjax.testing` are
+imported when they are first used, so that `import rnnjax` pays for neither Flax nor Chex.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from rnnjax import _jaxlib_check as _jaxlib_check
 from rnnjax import (
@@ -11,7 +18,6 @@ from rnnjax import (
     losses,
     recurrence,
     seq2seq,
-    testing,
     training,
 )
 from rnnjax._types import Bidirectional, Cell, Layers
@@ -52,8 +58,11 @@ from rnnjax.cells import (
 )
 from rnnjax.combinators import dropout, layer_norm, projected, reset_on, residual, stack
 from rnnjax.decoding import beam_search, greedy, sample
-from rnnjax.recurrence import bidirectional, scan, tbptt, unroll, unroll_layers
+from rnnjax.recurrence import scan, tbptt, unroll, unroll_layers
 from rnnjax.seq2seq import attention_decoder, encoder, teacher_force
+
+if TYPE_CHECKING:
+    from rnnjax import flax, testing
 
 __version__ = "0.2.0"
 
@@ -78,7 +87,6 @@ __all__ = [
     "attention",
     "attention_decoder",
     "beam_search",
-    "bidirectional",
     "cells",
     "cifg_lstm",
     "cifg_lstm_cell",
@@ -90,6 +98,7 @@ __all__ = [
     "diagnostics",
     "dropout",
     "encoder",
+    "flax",
     "greedy",
     "gru",
     "gru_cell",
@@ -124,3 +133,15 @@ __all__ = [
     "unroll",
     "unroll_layers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `rnnjax.flax` or `rnnjax.testing` when it is first used."""
+    if name in ("flax", "testing"):
+        return importlib.import_module(f"rnnjax.{name}")
+    raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, those not imported yet among them."""
+    return __all__
