@@ -28,6 +28,7 @@ ARROWS = {
     "training": {"data", "losses"},
     "diagnostics": {"recurrence"},
     "testing": {"recurrence"},
+    "flax": set(),
 }
 WITHIN_BOTTOM = {
     "_jaxlib_check": set(),
@@ -169,8 +170,12 @@ def test_nothing_large_and_no_machine_paths_are_tracked():
                 )
 
 
-def test_version_is_in_the_changelog():
-    assert f"## {rnnjax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+def test_the_changelog_describes_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.+?)\]", text, re.M)
+    assert rnnjax.__version__ in versions[:2] and versions[0] in ("Unreleased", rnnjax.__version__)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert {*re.findall(r"^### (.+)$", text, re.M)} <= kinds
 
 
 def readme_examples():

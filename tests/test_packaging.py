@@ -1,12 +1,15 @@
 """What pyproject.toml says of the package: its dependencies are what it imports, and importing it changes nothing."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import rnnjax
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,6 +57,17 @@ def test_every_folder_is_part_of_the_package():
     for path in (ROOT / "rnnjax").rglob("*.py"):
         assert (path.parent / "__init__.py").exists(), f"{path.parent} would be missing from a wheel"
     assert (ROOT / "rnnjax" / "py.typed").exists()
+
+
+def test_new_names_of_the_changelog_exist():
+    table = (ROOT / "CHANGELOG.md").read_text().split("| before | now |")[1].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    for before, now in rows:
+        moved = re.findall(r"`(\w+)`", before) if now.startswith("in `") else []
+        for place in re.findall(r"`(rnnjax\.[\w.]+)`", now):
+            for dotted in [f"{place}.{name}" for name in moved] or [place]:
+                *faces, name = dotted.split(".")[1:]
+                assert name in functools.reduce(getattr, faces, rnnjax).__all__, f"{dotted} is not public"
 
 
 IMPORT = """
