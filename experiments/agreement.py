@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from experiments.lib import experiment, plots, readout, report, series, sweep
+from experiments.lib import experiment, intervals, plots, readout, report, sweep
 from experiments.lib.cells import CELLS, GATES, check_cell_name, make_cell
 from experiments.lib.grammar import NUMBER, OPENING, TO_BE, WORDS, Encoded, Sentence, encode, parse, write
 from experiments.lib.training import Options
@@ -146,7 +146,7 @@ class Learner(NamedTuple):
 
     Attributes:
       start: `() -> states` of R runs.
-      update: `(states, batches Encoded [K, T, B]) -> (states, losses [K, R])`, K updates of each run.
+      update: `(states, batch Encoded [T, B]) -> (states, metrics [R])`, an update of each run.
       forward: `(params of one run, words [T, B]) -> logits [T, B, 2]`.
     """
 
@@ -194,10 +194,10 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
     lesson_of = corpus.training[lesson]
 
     def take(rows):
-        return Encoded(*(np.moveaxis(array[:, rows], 0, 1) for array in lesson_of))  # [K, T, B]
+        return Encoded(*(array[:, rows] for array in lesson_of))  # [T, B]
 
-    drawn = sweep.batches(config, lesson_of.words.shape[1], take)
-    trained, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{cell}, {lesson}")
+    drawn, folder = sweep.batches(config, lesson_of.words.shape[1], take), run.folder / f"{cell}-{slug(lesson)}"
+    trained, losses = sweep.train(config, learner.update, learner.start(), drawn, folder)
     params = [jax.tree.map(lambda leaf, r=r: leaf[r], trained) for r in range(losses.shape[1])]
 
     seen = corpus.validation[lesson]
@@ -207,14 +207,6 @@ def learn(config: Config, run: experiment.Run, corpus: Corpus, learner: Learner,
 
     whole = config.steps // config.evaluate_every * config.evaluate_every
     chosen = losses[:whole, rows].reshape(-1, config.evaluate_every * config.seeds).mean(axis=1)
-    log = rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
-    for i, loss in enumerate(chosen):
-        log.write(step=(i + 1) * config.evaluate_every, lesson=lesson, cell=cell, loss=float(loss))
-    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda leaf: leaf[rows], trained))
-    np.savez(
-        run.folder / f"{cell}-{slug(lesson)}.npz",
-        **{jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves},
-    )
     plural = np.stack([predict(config, learner, p, corpus.test + EXAMPLES) for p in params[rows]])
     count = len(corpus.test)
     return Learned(config.rates[best], by_rate.tolist(), chosen, plural[:, :count], plural[:, count:].mean(axis=0))
@@ -267,8 +259,8 @@ class Scores(NamedTuple):
       seeds: accuracy of each seed `AT` words after the subject.
     """
 
-    distances: dict[int, series.Interval]
-    attractors: dict[str, series.Interval]
+    distances: dict[int, intervals.Interval]
+    attractors: dict[str, intervals.Interval]
     seeds: list[float]
 
 
@@ -280,8 +272,8 @@ def score(config: Config, corpus: Corpus, learned: Learned) -> Scores:
     about = np.abs(distance - AT) <= 10
     bins = {f"{low}-{low + 1}": about & (attractors // 2 == low // 2) for low in range(0, 14, 2)}
     return Scores(
-        {d: series.wilson(right[:, distance == d]) for d in config.tested},
-        {name: series.wilson(right[:, rows]) for name, rows in bins.items() if rows.any()},
+        {d: intervals.wilson(right[:, distance == d]) for d in config.tested},
+        {name: intervals.wilson(right[:, rows]) for name, rows in bins.items() if rows.any()},
         right[:, distance == AT].mean(axis=1).tolist(),
     )
 
@@ -340,7 +332,7 @@ def check(config: Config) -> None:
         raise ValueError("expected at least one of --rates and --seeds of at least 1.")
 
 
-def percent(found: series.Interval) -> str:
+def percent(found: intervals.Interval) -> str:
     """A share with its interval."""
     return f"{found.mean:.1%} ({found.low:.1%} to {found.high:.1%})"
 
@@ -418,7 +410,7 @@ STYLES = dict(
 )
 
 
-def draw_line(axes: plots.plt.Axes, cell: str, values: dict[Any, series.Interval], at: Sequence[float]) -> None:
+def draw_line(axes: plots.plt.Axes, cell: str, values: dict[Any, intervals.Interval], at: Sequence[float]) -> None:
     """Accuracies of a cell with their intervals."""
     colour, marker, line = STYLES[cell]
     means, low, high = (100 * np.array(column) for column in zip(*values.values(), strict=True))

@@ -36,7 +36,7 @@ from matplotlib.dates import ConciseDateFormatter
 import rnnjax
 from experiments.data import jena
 from experiments.data.jena import ROWS_A_DAY, TEMPERATURE
-from experiments.lib import experiment, plots, report, series
+from experiments.lib import experiment, intervals, plots, report, series
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.training import Options, train
 
@@ -491,9 +491,9 @@ def hours(config: Config) -> list[float]:
     return [ahead * jena.MINUTES / 60 for ahead in config.horizons]
 
 
-def difference(errors: dict[str, np.ndarray], name: str, rival: str) -> series.Interval:
+def difference(errors: dict[str, np.ndarray], name: str, rival: str) -> intervals.Interval:
     """How much larger the error of one is, at the last horizon; drawn in blocks of two days of hourly forecasts."""
-    return series.bootstrap((errors[name] - errors[rival])[:, -1], block=48)
+    return intervals.bootstrap((errors[name] - errors[rival])[:, -1], block=48)
 
 
 def describe(weather: jena.Weather, task: Task, config: Config) -> str:
@@ -588,7 +588,7 @@ def draw(run, task: Task, forecast: np.ndarray, chosen: str, best_naive: str, er
         y="",
         size=(8.0, 4.8),
     ) as axes:
-        values = {name: series.bootstrap(error[:, -1], block=48) for name, error in errors.items()}
+        values = {name: intervals.bootstrap(error[:, -1], block=48) for name, error in errors.items()}
         plots.intervals(axes, values, reference=values[best_naive].mean)
 
     ends = task.ends["test"][0][: 14 * 24]

@@ -24,7 +24,7 @@ from matplotlib.dates import AutoDateLocator
 
 import rnnjax
 from experiments.data import crypto_prices
-from experiments.lib import experiment, plots, report, series, trading
+from experiments.lib import experiment, intervals, plots, report, series, trading
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.training import Options, shuffled, train
 
@@ -266,20 +266,20 @@ class Scores(NamedTuple):
       generator: accuracy that these had, or None.
     """
 
-    accuracy: dict[str, series.Interval]
+    accuracy: dict[str, intervals.Interval]
     best: str
-    gain: dict[str, series.Interval]
-    reversal: series.Interval
-    skill: dict[str, series.Interval]
+    gain: dict[str, intervals.Interval]
+    reversal: intervals.Interval
+    skill: dict[str, intervals.Interval]
     possible: float | None
-    generator: series.Interval | None
+    generator: intervals.Interval | None
 
 
 def score(days: trading.Days, walk: Walk, config: Config) -> Scores:
     """Accuracies and errors with their intervals."""
 
     def interval(values, over=None):
-        return series.bootstrap(values, over=over, block=config.block, seed=config.seed)
+        return intervals.bootstrap(values, over=over, block=config.block, seed=config.seed)
 
     truth, returns = days.returns[walk.rows] > 0, days.returns[walk.rows]
     right = {name: (up == truth).astype(np.float64) for name, up in walk.up.items()}
@@ -355,7 +355,7 @@ def label(config: Config) -> str:
     return {"generated": "A random walk"}.get(config.data, Path(config.data).name)
 
 
-def percent(interval: series.Interval) -> list[str]:
+def percent(interval: intervals.Interval) -> list[str]:
     """A mean and its interval as cells of a table."""
     return [f"{interval.mean:.2%}", f"{interval.low:.2%} to {interval.high:.2%}"]
 
@@ -500,7 +500,7 @@ def earned(days: trading.Days, walk: Walk, trades: dict[str, trading.Money], con
         )
     header = ["strategy", "days held", "trades", "1 becomes, without costs", "with costs", "Sharpe ratio", "worst fall"]
     ahead = np.diff(trades["network"].net - trades["buy and hold"].net, prepend=0)
-    interval = series.Interval(*(365 * v for v in series.bootstrap(ahead, block=config.block, seed=config.seed)))
+    interval = intervals.Interval(*(365 * v for v in intervals.bootstrap(ahead, block=config.block, seed=config.seed)))
     told = "more" if interval.low > 0 else "less" if interval.high < 0 else "nothing that can be told from chance"
     return (
         "The coin is held on the days with a rise forecast, and sold on the others; every trade costs "

@@ -9,17 +9,14 @@ never trained on, in any form. The decoder attends to the characters: the map sh
 """
 
 import dataclasses
-import sys
-import time
 
 import numpy as np
 
-from experiments.data.dates import DatePair, split
-from experiments.lib import cli, plots, report, translator
-from experiments.lib.pairs import Pairs, Symbols, encode_pairs
+from experiments.data.dates import ISO, DatePair, encode, load
+from experiments.lib import experiment, frame, plots, report, search, translator
+from experiments.lib.pairs import Symbols
 
 NAME = "dates"
-ISO = Symbols.of(["0123456789-"])
 SHOWN = "Sunday, July 20th 1969", "23 April, 1564", "jeudi 3 mars 1875", "20. Februar 2026", "۲۳ آوریل ۱۵۶۴"
 
 
@@ -39,38 +36,23 @@ class Config(translator.Options):
 SMOKE = translator.SMOKE | {"pairs": 300, "held_out": 40}
 
 
-def encode(pairs: list[DatePair], symbols: Symbols, width: int) -> Pairs:
-    """Pairs of ids; a source has at most `width` characters."""
-    sources, targets = zip(*pairs, strict=True)
-    return encode_pairs(sources, targets, symbols.encode, ISO.encode, max_source=width)
-
-
-def load(pairs: int, held_out: int, seed: int) -> tuple[Symbols, Pairs, Pairs, list[DatePair]]:
-    """Symbols of the training dates, training and held-out pairs as ids, and the latter as they are written."""
-    training_pairs, held_out_pairs = split(pairs, held_out, seed)
-    symbols = Symbols.of(pair.human for pair in training_pairs)
-    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
-    return symbols, *(encode(part, symbols, width) for part in (training_pairs, held_out_pairs)), held_out_pairs
-
-
 def main(config: Config) -> dict:
     """Trains, evaluates on held-out dates, writes the report, and returns the headline numbers."""
-    began = time.perf_counter()
-    if config.smoke and not config.resume:
-        config = dataclasses.replace(config, **SMOKE)
+    run = frame.begin(config)
+    folder = run.folder
     symbols, training, held_out, held_out_pairs = load(config.pairs, config.held_out, config.seed)
-    folder = translator.open_run(config, NAME, symbols, ISO)
+    symbols.save(folder / "source.json")
     model = translator.make_model(config, symbols.size, ISO.size)
     greedy, beam = make_searches(config, model)
-    result = translator.train(config, model, training, folder, translator.make_evaluate(model, held_out, greedy))
+    result = translator.train(model, training, folder, evaluate=search.make_evaluate(model, held_out, greedy))
     params = result.state.params
-    found = translator.answer(beam, params, held_out)
-    right = translator.exact_match(found, held_out)
-    right_greedy = translator.exact_match(translator.answer(greedy, params, held_out), held_out)
-    faults = translator.attribution(translator.make_scorer(model), params, held_out, found)
+    found = beam(params, held_out)
+    right = search.exact_match(found, held_out)
+    right_greedy = search.exact_match(greedy(params, held_out), held_out)
+    faults = search.attribution(search.make_scorer(model), params, held_out, found)
 
     shown = encode([DatePair(text, "") for text in SHOWN], symbols, held_out.sources.shape[1])
-    answers = translator.answer(beam, params, shown)
+    answers = beam(params, shown)
     maps = []
     for i, text in enumerate(SHOWN if answers.weights is not None else ()):
         written = answers.lengths[i]
@@ -81,59 +63,47 @@ def main(config: Config) -> dict:
             [*ISO.decode(answers.tokens[i]), "end"][:written],
             title="Where the decoder looks",
         )
-        maps.append(f"{text} is {''.join(ISO.decode(answers.tokens[i]))}:\n\n![attention](attention_{i}.png)")
+        maps.append(f"{text} is {ISO.decode(answers.tokens[i])}:\n\n![attention](attention_{i}.png)")
 
-    seconds = time.perf_counter() - began
     headline = {
-        "exact_match": round(float(right.mean()), 4),
-        "exact_match_greedy": round(float(right_greedy.mean()), 4),
+        "exact_match": float(right.mean()),
+        "exact_match_greedy": float(right_greedy.mean()),
         "updates": result.step,
-        "out": str(folder),
     }
     wrong = [
-        f"{held_out_pairs[i].human} is {held_out_pairs[i].iso}, answered {''.join(ISO.decode(found.tokens[i]))}"
+        f"{held_out_pairs[i].human} is {held_out_pairs[i].iso}, answered {ISO.decode(found.tokens[i])}"
         for i in np.flatnonzero(~right)[:10]
     ]
     plots.run_losses(folder, title=f"Dates: {config.cell}, {config.attention} attention", y="loss (nats per symbol)")
     sections = {
-        "Result": report.table({**headline, "seconds": round(seconds, 1)}),
         "Errors": f"Of {np.sum(~right)} errors the search is at fault for {float(faults.search_share):.0%}, the model "
         f"for {float(faults.model_share):.0%}.\n\n{report.quoted(chr(10).join(wrong) or 'none')}",
         "Loss": "![loss against updates](loss.png)",
         "Attention": "\n\n".join(maps),
-        "Options": report.table(cli.as_json(config)),
     }
-    report.write_report(folder, "Human dates to ISO form", sections)
-    print(f"\n{headline['exact_match']:.2%} of unseen dates exactly right.")
-    cli.result_line(NAME, config.seed, seconds, **headline)
-    return headline
+    return experiment.finish(run, title="Human dates to ISO form", headline=headline, sections=sections)
 
 
 def make_searches(config: Config, model: translator.Translator):
     """Greedy decoding and beam search."""
     return tuple(
-        translator.make_search(model, beam_size=size, max_steps=12, weights=size > 1)
-        for size in (1, max(2, config.beam))
+        search.make_search(model, beam_size=size, max_steps=12, weights=size > 1) for size in (1, max(2, config.beam))
     )
 
 
-def predict(config: translator.PredictConfig) -> list[str]:
-    """Answers from the newest checkpoint of a run."""
-    folder = report.last_run_folder(config.out, NAME)
+def predict(config: search.PredictConfig) -> list[str]:
+    """Answers lines of the standard input, or --text, with the newest checkpoint of a run."""
+    folder = report.find_run(config.out, NAME)
     symbols, trained = Symbols.load(folder / "source.json"), report.read_config(folder, Config)
-    model, params = translator.restore(trained, folder, symbols, ISO)
-    find, answers = translator.make_search(model, beam_size=config.beam, max_steps=12), []
-    for line in translator.lines_to_answer(config.text):
-        found = find(params, symbols.encode(line)[None], np.array([len(line)], np.int32))
-        answers.append("".join(ISO.decode(found.tokens[0])))
+    model = translator.make_model(trained, symbols.size, ISO.size)
+    params = search.restore(model, folder)
+    find, answers = search.make_search(model, beam_size=config.beam, max_steps=12), []
+    for line in search.lines_to_answer(config.text):
+        found = find(params, encode([DatePair(line, "")], symbols, len(line)))
+        answers.append(ISO.decode(found.tokens[0]))
         print(f"{line} -> {answers[-1]}", flush=True)
     return answers
 
 
 if __name__ == "__main__":
-    cli.main_guard(
-        lambda: translator.command_line(
-            sys.argv[1:], name=NAME, description=__doc__, config_type=Config, main=main, predict=predict
-        ),
-        prog=f"experiments.{NAME}",
-    )
+    frame.command_line(main, predict, smoke=SMOKE)

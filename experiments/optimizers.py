@@ -17,13 +17,14 @@ nothing. Here each has a grid of its own, two rates a decade, and all rates and 
 in one compiled program (vmap over rate and seed). The rate is chosen on validation data; the test is read once.
 
 Two tasks: the next character of the Python language reference, and the next value of a sum of sines with noise. Then
-the ten losses of `rnnjax.losses.get_loss`, with Adam: six on the series with outliers among the targets, four on telling wave
-forms apart with wrong labels among them. A loss is an axis of vmap, too.
+the ten losses of `rnnjax.losses.get_loss`, with Adam: six on the series with outliers among the targets, four on
+telling wave forms apart with wrong labels among them. A loss is an axis of vmap, too.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -269,7 +270,9 @@ class Found(NamedTuple):
         return self.rates[low], self.rates[high]
 
 
-def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float], label: str) -> list[Found]:
+def try_rates(
+    config: Config, task: Task, optimizer: str, rates: Sequence[float], label: str, folder: Path
+) -> list[Found]:
     """Trains every loss of a task with all rates and seeds in one compiled program; what came of each loss."""
     shape = (len(task.losses), len(rates), config.seeds)
     which, rate, seed = (
@@ -298,10 +301,10 @@ def try_rates(config: Config, task: Task, optimizer: str, rates: Sequence[float]
     update, training = sweep.make_update(one_run, (which, rate)), task.training
 
     def take(rows):
-        return Rows(*(np.moveaxis(array[:, rows], 0, 1) for array in training))  # [K, T, B]
+        return Rows(*(array[:, rows] for array in training))  # [T, B]
 
     drawn = sweep.batches(config, training.inputs.shape[1], take)
-    params, losses = sweep.train(config, update, start(), drawn, label=label)
+    params, losses = sweep.train(config, update, start(), drawn, folder / label.replace(", ", "-"))
     forward = jax.jit(task.apply)  # compiled once for a task
 
     def scores(loss, place, seed, rows):
@@ -330,12 +333,10 @@ def grid_of(config: Config, optimizer: str) -> list[float]:
 
 def compare(config: Config, run: experiment.Run, name: str, task: Task) -> dict[str, Found]:
     """Every optimizer on a task."""
-    found, log = {}, rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
-    for optimizer in config.optimizers:
-        [found[optimizer]] = try_rates(config, task, optimizer, grid_of(config, optimizer), f"{name}, {optimizer}")
-        for i, loss in enumerate(found[optimizer].curve):
-            log.write(step=(i + 1) * config.evaluate_every, task=name, optimizer=optimizer, loss=float(loss))
-    return found
+    return {
+        optimizer: try_rates(config, task, optimizer, grid_of(config, optimizer), f"{name}, {optimizer}", run.folder)[0]
+        for optimizer in config.optimizers
+    }
 
 
 def main(config: Config) -> dict:
@@ -363,7 +364,7 @@ def main(config: Config) -> dict:
     ):
         if names := [name for name in known if name in config.losses]:
             task, bases = make(names)
-            found = dict(zip(names, try_rates(config, task, "adam", config.loss_rates, what), strict=True))
+            found = dict(zip(names, try_rates(config, task, "adam", config.loss_rates, what, run.folder), strict=True))
             judged[what] = found, bases
             sections[f"Losses of a {what}"] = words(config, found, bases)
             kind = "mae" if what == "regression" else "accuracy"

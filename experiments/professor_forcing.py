@@ -13,18 +13,14 @@ The task is dates with few training pairs and no attention, so that an early mis
 """
 
 import dataclasses
-import sys
-import time
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import rnnjax
-from experiments.dates import ISO, load
-from experiments.lib import cli, report, translator
-
-NAME = "professor_forcing"
+from experiments.data.dates import ISO, load
+from experiments.lib import experiment, frame, plots, report, search, translator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +75,14 @@ def make_loss(config: Config, model: translator.Translator, judge):
     """Of both players at once: each sees the other as a constant."""
     frozen = jax.lax.stop_gradient
 
-    def loss_fn(players: Players, batch: translator.TrainingBatch, *, key):
+    def loss_fn(players: Players, batch: translator.Batch, *, key):
         pairs, (key_drop, key_sample) = batch.pairs, jax.random.split(key)
-        mask = rnnjax.losses.length_mask(pairs.target_lengths, pairs.targets.shape[0])
-        step_fn, carry = translator.begin(model, frozen(players.model), pairs)
-        read = translator.shifted(pairs.targets)
+        memory, carry = model.encode(frozen(players.model), pairs.sources, pairs.source_lengths)
+        step_fn, read = model.step_fn(frozen(players.model), memory), translator.shifted(pairs.targets.T)
         own = rnnjax.seq2seq.scheduled_sampling(step_fn, carry, read, key=key_sample, truth=0.0).inputs
         over_truth = model.outputs(players.model, pairs, key=key_drop)
         over_own = model.outputs(players.model, pairs, read=own, key=key_drop)
-        nll = rnnjax.losses.sequence_loss(model.project(players.model, over_truth), pairs.targets, where=mask)
+        nll = translator.target_loss(model.project(players.model, over_truth), pairs)
 
         def verdict(params, outputs, is_truth):
             logits = judge(params, outputs, pairs.target_lengths)
@@ -102,14 +97,11 @@ def make_loss(config: Config, model: translator.Translator, judge):
 
 def main(config: Config) -> dict:
     """Trains all three, measures them on held-out dates, writes the report, and returns the headline numbers."""
-    began = time.perf_counter()
-    if config.smoke and not config.resume:
-        config = dataclasses.replace(config, **SMOKE)
+    run = frame.begin(config)
     symbols, training, held_out, _ = load(config.pairs, config.held_out, config.seed)
-    folder = translator.open_run(config, NAME, symbols, ISO)
     model = translator.make_model(config, symbols.size, ISO.size)
     init_judge, judge = make_judge(config)
-    search = translator.make_search(model, beam_size=1, max_steps=12)
+    greedy = search.make_search(model, beam_size=1, max_steps=12)
 
     def init(key):
         return Players(model.init(key), init_judge(jax.random.fold_in(key, 1)))
@@ -122,31 +114,23 @@ def main(config: Config) -> dict:
     }
     rows, biases, exact = [], {}, {}
     for name, (options, how) in ways.items():
-        print(name, flush=True)
-        result = translator.train(options, model, training, folder / name.replace(" ", "_"), None, **how)
+        model = model._replace(options=options)
+        result = translator.train(model, training, run.folder, name=name.replace(" ", "_"), **how)
         params = result.state.params.model if how else result.state.params
-        exact[name] = float(translator.exact_match(translator.answer(search, params, held_out), held_out).mean())
-        biases[name] = translator.exposure_bias(model, params, held_out, config.seed)
+        exact[name] = float(search.exact_match(greedy(params, held_out), held_out).mean())
+        biases[name] = search.exposure_bias(model, params, held_out)
         means = [float(parts.sum.sum() / parts.count.sum()) for parts in biases[name]]
         rows.append([name, f"{exact[name]:.1%}", *(f"{mean:.3f}" for mean in means), f"{means[1] - means[0]:.3f}"])
-    translator.exposure_figure(folder / "exposure.png", biases, "What own samples cost, by position")
-    seconds = time.perf_counter() - began
-    headline = {f"exact_match_{name.replace(' ', '_')}": round(value, 4) for name, value in exact.items()}
-    headline["out"] = str(folder)
+    plots.exposure_figure(run.folder / "exposure.png", biases, "What own samples cost, by position")
+    headline = {f"exact_match_{name.replace(' ', '_')}": value for name, value in exact.items()}
     header = ["training", "exact match", "nats, truth before", "nats, own samples before", "exposure bias"]
     sections = {
-        "Result": report.grid(header, rows),
+        "Three ways": report.grid(header, rows),
         "Exposure bias by position": "![loss against position](exposure.png)",
-        "Options": report.table(cli.as_json(config)),
     }
-    report.write_report(folder, "Teacher forcing, scheduled sampling, professor forcing", sections)
-    print(report.grid(header, rows))
-    cli.result_line(NAME, config.seed, seconds, **headline)
-    return headline
+    title = "Teacher forcing, scheduled sampling, professor forcing"
+    return experiment.finish(run, title=title, headline=headline, sections=sections)
 
 
 if __name__ == "__main__":
-    cli.main_guard(
-        lambda: main(cli.parse(Config, prog=f"python -m experiments.{NAME}", description=__doc__, args=sys.argv[1:])),
-        prog=f"experiments.{NAME}",
-    )
+    frame.command_line(main, smoke=SMOKE)

@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from experiments.lib import experiment, plots, report, series, sweep
+from experiments.lib import experiment, intervals, plots, report, sweep
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.questions import Examples, Task, clusters, interactions, last_steps, order, parity, take, unknown
 from experiments.lib.training import Options
@@ -178,7 +178,7 @@ class Learner(NamedTuple):
 
     Attributes:
       start: `() -> states` of R runs.
-      update: `(states, batches [K, ...]) -> (states, losses [K, R])`, K updates of each run.
+      update: `(states, batch) -> (states, metrics [R])`, an update of each run.
       forward: `(params of R runs, xs, lengths) -> logits [R, B, 2]`.
       one: `(state, batch) -> (state, metrics)`, one update of one run, and
       predict: `(params, xs, lengths) -> logits [B, 2]` of one run, both to be timed.
@@ -239,21 +239,14 @@ def learn(config: Config, run: experiment.Run, name: str, task: Task, model: str
     learner = make_learner(config, model, task.training.xs.shape[-1], window, ragged)
     training, validation, test = (last_steps(p, window) if model == "mlp" else p for p in task[:3])
 
-    def rows_of(rows):
-        found = take(training, rows)
-        return found._replace(xs=np.moveaxis(found.xs, 0, 1))  # [K, T, B, F]
-
-    drawn = sweep.batches(config, len(training.labels), rows_of)
-    trained, losses = sweep.train(config, learner.update, learner.start(), drawn, label=f"{name}, {model}")
+    drawn = sweep.batches(config, len(training.labels), lambda rows: take(training, rows))
+    folder = run.folder / f"{name}-{model}".replace(", ", "-")
+    trained, _ = sweep.train(config, learner.update, learner.start(), drawn, folder)
 
     logits = np.asarray(learner.forward(trained, validation.xs, validation.lengths), np.float64)
     margin = (logits[..., 1] - logits[..., 0]) * (1 - 2 * validation.labels)  # of the wrong answer, [R, N]
     best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
     rows = slice(best * config.seeds, (best + 1) * config.seeds)
-    log = rnnjax.training.MetricsLog(run.folder / "metrics.jsonl")
-    for done in range(0, config.steps, config.steps_per_call):
-        loss = losses[done : done + config.steps_per_call, rows].mean()
-        log.write(step=done + config.steps_per_call, task=name, model=model, loss=float(loss))
 
     chosen, right = jax.tree.map(lambda leaf: leaf[rows], trained), []
     for part in np.array_split(np.arange(len(test.labels)), len(config.tested) if ragged else 1):
@@ -312,7 +305,7 @@ class Cell(NamedTuple):
       seeds: accuracy of each seed.
     """
 
-    interval: series.Interval
+    interval: intervals.Interval
     seeds: np.ndarray
 
 
@@ -326,7 +319,7 @@ def cells_of(config: Config, tasks: dict[str, Task], learned: dict) -> dict[str,
             masks = {name: trained, f"{name}, longer": ~trained}
         for row, mask in masks.items():
             right = {model: learned[name, model].right[:, mask] for model in MODELS}
-            table[row] = {model: Cell(series.wilson(r), r.mean(axis=1)) for model, r in right.items()}
+            table[row] = {model: Cell(intervals.wilson(r), r.mean(axis=1)) for model, r in right.items()}
     return table
 
 
@@ -346,7 +339,7 @@ def title(config: Config, model: str) -> str:
     return config.cell if model == "rnn" else "MLP"
 
 
-def percent(interval: series.Interval) -> str:
+def percent(interval: intervals.Interval) -> str:
     """A mean with its interval."""
     return f"{100 * interval.mean:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
@@ -509,7 +502,7 @@ def draw_lengths(run: experiment.Run, tasks: dict[str, Task], learned: dict) -> 
         for axis, name in zip(axes[0], names, strict=True):
             for i, model in enumerate(MODELS):
                 masks = [tasks[name].test.lengths == length for length in config.tested]
-                found = np.array([series.wilson(learned[name, model].right[:, mask]) for mask in masks]).T * 100
+                found = np.array([intervals.wilson(learned[name, model].right[:, mask]) for mask in masks]).T * 100
                 reach = np.maximum([found[0] - found[1], found[2] - found[0]], 0)
                 style = {"color": plots.COLOURS[i], "marker": "os"[i], "linestyle": ("-", "--")[i], "capsize": 3}
                 axis.errorbar(config.tested, found[0], reach, label=title(config, model), **style)

@@ -11,8 +11,6 @@ of words are learned from the training sentences only. BLEU is that of sacreBLEU
 
 import dataclasses
 import io
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,9 @@ import sentencepiece
 
 import rnnjax
 from experiments.data import fra_eng
-from experiments.data.fra_eng import Translation, words
-from experiments.lib import cli, plots, report, translator
-from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, encode_pairs, split_by_source
+from experiments.data.fra_eng import Translation, split_by_source, words
+from experiments.lib import experiment, frame, plots, report, search, translator
+from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, pad_pairs
 
 NAME = "translation"
 LONGEST = 40  # pieces of a held-out sentence
@@ -153,7 +151,7 @@ def encode(pairs: list[Translation], source: Pieces, target: Pieces, limit: int)
     both = {pair: (source.encode(pair.french), target.encode(pair.english)) for pair in pairs}
     fit = [pair for pair in pairs if len(both[pair][0]) <= limit and len(both[pair][1]) < limit]
     sources, targets = zip(*(both[pair] for pair in fit), strict=True)
-    return fit, encode_pairs(sources, targets, np.asarray, np.asarray, max_source=limit, max_target=limit)
+    return fit, pad_pairs(sources, targets, max_source=limit, max_target=limit)
 
 
 def bleu(hypotheses: list[str], pairs: list[Translation]) -> float:
@@ -163,51 +161,47 @@ def bleu(hypotheses: list[str], pairs: list[Translation]) -> float:
 
 def main(config: Config) -> dict:
     """Trains, evaluates on held-out pairs, writes the report, and returns the headline numbers."""
-    began = time.perf_counter()
-    if config.smoke and not config.resume:
-        config = dataclasses.replace(config, **SMOKE)
-    parts = load(config)
+    run = frame.begin(config)
+    folder, parts = run.folder, load(config)
     source = Pieces.of((pair.french for pair in parts[0]), config.source_pieces)
     target = Pieces.of((pair.english for pair in parts[0]), config.target_pieces)
     training_pairs, training = encode(parts[0], source, target, config.max_pieces)
     (_, validation), (test_pairs, test) = (encode(part, source, target, LONGEST) for part in parts[1:])
-    folder = translator.open_run(config, NAME, source, target)
+    source.save(folder / "source.json")
+    target.save(folder / "target.json")
     model = translator.make_model(config, source.size, target.size)
     searches = make_searches(config, model)
-    evaluate = translator.make_evaluate(model, validation, searches[1], 256)
-    result = translator.train(config, model, training, folder, evaluate)
+    evaluate = search.make_evaluate(model, validation, searches[1], 256)
+    result = translator.train(model, training, folder, evaluate=evaluate)
     params = result.state.params
 
-    scorer = translator.make_scorer(model, length_penalty=config.length_penalty)
-    sources = test.sources, test.source_lengths
-    of_reference = scorer(params, *sources, test.targets, test.target_lengths)
+    scorer = search.make_scorer(model, length_penalty=config.length_penalty)
+    of_reference = scorer(params, test)
     sweep, texts, faults = [], {}, {}
-    for width, search in searches.items():
-        found = translator.answer(search, params, test)
+    for width, find in searches.items():
+        found = find(params, test)
         texts[width] = [target.decode(row) for row in found.tokens]
-        of_found, right = scorer(params, *sources, found.tokens, found.lengths), translator.exact_match(found, test)
+        of_found = scorer(params, test._replace(targets=found.tokens, target_lengths=found.lengths))
+        right = search.exact_match(found, test)
         faults[width] = rnnjax.decoding.attribute_errors(of_reference, of_found, correct=right)
         shares = (f"{float(share):.1%}" for share in (faults[width].search_share, faults[width].model_share))
         score = bleu(texts[width], test_pairs)
         sweep.append([width, f"{score:.2f}", f"{right.mean():.1%}", f"{of_found.mean():.4f}", *shares])
-    bias = translator.exposure_bias(model, params, Pairs(*(array[:512] for array in test)), config.seed)
-    translator.exposure_figure(folder / "exposure.png", {config.attention: bias}, "What own samples cost")
+    bias = search.exposure_bias(model, params, Pairs(*(array[:512] for array in test)))
+    plots.exposure_figure(folder / "exposure.png", {config.attention: bias}, "What own samples cost")
     # The beam of the options, not the best of the sweep.
     best = min(searches, key=lambda width: abs(width - config.beam))
-    seconds = time.perf_counter() - began
     headline = {
         "bleu": round(bleu(texts[best], test_pairs), 2),
         "bleu_greedy": round(bleu(texts[1], test_pairs), 2),
         "beam": best,
         "updates": result.step,
-        "out": str(folder),
     }
     maps = draw_attention(folder, searches[best], params, source, target)
     title = f"French to English: {config.cell}, {config.attention} attention"
     plots.run_losses(folder, title=title, y="loss (nats per symbol)")
     table = report.grid(["beam", "BLEU", "exact", "mean score", "errors of the search", "errors of the model"], sweep)
     sections = {
-        "Result": report.table({**headline, "seconds": round(seconds, 1)}),
         "Data": f"{len(training_pairs):,} pairs to train on, {len(test_pairs):,} held out to report on. "
         f"Training pairs of more than {config.max_pieces - 1} pieces are left out, held-out ones are not.",
         "Beam width": f"{table}\n\nAn error is a hypothesis that is not its reference to the letter. The search is at "
@@ -218,18 +212,15 @@ def main(config: Config) -> dict:
         "![loss against position](exposure.png)",
         "Ten sentences": maps,
         "Loss": "![loss against updates](loss.png)",
-        "Options": report.table(cli.as_json(config)),
     }
-    report.write_report(folder, "French to English", sections)
-    print(f"\nBLEU {headline['bleu']:.1f} on {len(test_pairs):,} held-out pairs with a beam of {best}.\n{table}")
-    cli.result_line(NAME, config.seed, seconds, **headline)
-    return headline
+    print(table)
+    return experiment.finish(run, title="French to English", headline=headline, sections=sections)
 
 
 def make_searches(config: Config, model: translator.Translator) -> dict[int, Any]:
     """The searches of the sweep by width; each records where the decoder looked."""
     return {
-        width: translator.make_search(
+        width: search.make_search(
             model,
             beam_size=width,
             max_steps=LONGEST,
@@ -249,11 +240,11 @@ def fault_table(pairs: list[Translation], texts: list[str], faults: Any, count: 
     return report.grid(["French", "reference y*", "found y_hat", "at fault"], rows)
 
 
-def draw_attention(folder: Path, search: Any, params: Any, source: Pieces, target: Pieces) -> str:
+def draw_attention(folder: Path, find: Any, params: Any, source: Pieces, target: Pieces) -> str:
     """Translations of ten sentences with their attention maps, as Markdown."""
     rows = [source.encode(text) for text in SHOWN]
-    shown = encode_pairs(rows, [np.zeros(0, np.int32)] * len(rows), np.asarray, np.asarray, max_source=LONGEST)
-    found, lines = translator.answer(search, params, shown), []
+    shown = pad_pairs(rows, [np.zeros(0, np.int32)] * len(rows), max_source=LONGEST)
+    found, lines = find(params, shown), []
     for i, text in enumerate(SHOWN):
         lines.append(f"{text} → {target.decode(found.tokens[i])}")
         if found.weights is not None:
@@ -269,31 +260,26 @@ def draw_attention(folder: Path, search: Any, params: Any, source: Pieces, targe
     return "\n\n".join(lines)
 
 
-def predict(config: translator.PredictConfig) -> list[str]:
-    """Answers from the newest checkpoint of a run."""
-    folder = report.last_run_folder(config.out, NAME)
+def predict(config: search.PredictConfig) -> list[str]:
+    """Answers lines of the standard input, or --text, with the newest checkpoint of a run."""
+    folder = report.find_run(config.out, NAME)
     trained = report.read_config(folder, Config)
     source, target = Pieces.load(folder / "source.json"), Pieces.load(folder / "target.json")
-    model, params = translator.restore(trained, folder, source, target)
-    find = translator.make_search(
+    model = translator.make_model(trained, source.size, target.size)
+    params = search.restore(model, folder)
+    find = search.make_search(
         model,
         beam_size=config.beam,
         max_steps=LONGEST,
         length_penalty=trained.length_penalty,
     )
     answers = []
-    for line in translator.lines_to_answer(config.text):
-        ids = source.encode(line)
-        found = find(params, ids[None], np.array([len(ids)], np.int32))
+    for line in search.lines_to_answer(config.text):
+        found = find(params, pad_pairs([source.encode(line)], [np.zeros(0, np.int32)]))
         answers.append(target.decode(found.tokens[0]))
         print(f"{line} → {answers[-1]}", flush=True)
     return answers
 
 
 if __name__ == "__main__":
-    cli.main_guard(
-        lambda: translator.command_line(
-            sys.argv[1:], name=NAME, description=__doc__, config_type=Config, main=main, predict=predict
-        ),
-        prog=f"experiments.{NAME}",
-    )
+    frame.command_line(main, predict, smoke=SMOKE)

@@ -19,6 +19,8 @@ import numpy as np
 from babel import Locale
 from babel.dates import get_date_format, get_day_names, get_month_names, parse_pattern
 
+from experiments.lib.pairs import Pairs, Symbols, pad_pairs
+
 LOCALES = ("en_US", "en_GB", "fr", "de", "es", "it", "nl", "pt", "fa")
 
 # Unicode's date patterns: y year; M, MM, MMM, MMMM month; d, dd day; EEE, EEEE day of the week.
@@ -94,6 +96,23 @@ def split(
         raise ValueError(f"split: expected n_held_out from 0 to {len(days) - 1} days, got {n_held_out}.")
     held_out, rest = days[:n_held_out], days[n_held_out:]
     return _write_all(rng.choice(rest, n_train), rng), _write_all(held_out, rng)
+
+
+ISO = Symbols.of(["0123456789-"])
+
+
+def encode(pairs: list[DatePair], symbols: Symbols, width: int) -> Pairs:
+    """Writes pairs as ids; a source has at most `width` characters."""
+    sources, targets = [symbols.encode(pair.human) for pair in pairs], [ISO.encode(pair.iso) for pair in pairs]
+    return pad_pairs(sources, targets, max_source=width)
+
+
+def load(pairs: int, held_out: int, seed: int) -> tuple[Symbols, Pairs, Pairs, list[DatePair]]:
+    """Draws dates: symbols of the training dates, both parts as ids, and the held-out part as it is written."""
+    training_pairs, held_out_pairs = split(pairs, held_out, seed)
+    symbols = Symbols.of(pair.human for pair in training_pairs)
+    width = max(len(pair.human) for pair in (*training_pairs, *held_out_pairs))
+    return symbols, *(encode(part, symbols, width) for part in (training_pairs, held_out_pairs)), held_out_pairs
 
 
 class _Form(NamedTuple):

@@ -4,8 +4,11 @@ import itertools
 import re
 import unicodedata
 import zipfile
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from experiments.data._find import DataFile, find
 
@@ -92,6 +95,81 @@ def generate() -> list[Translation]:
     french = map(sentence, itertools.product(*parts))
     english = map(sentence, itertools.product(*(part.values() for part in parts)))
     return list(map(Translation, french, english))
+
+
+# ---- the split -----------------------------------------------------------------------------------------------
+
+
+def split_by_source(
+    sources: Sequence[Hashable], targets: Sequence[Hashable], fractions: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Splits pairs so that no source and no target of one part occurs in another.
+
+    Collections of translations have many sources with several targets, and the other way round. Pairs that share
+    either, directly or through other pairs, form a group; groups in random order fill the parts, each as a whole, so
+    that a part is only about as large as asked for.
+
+    Args:
+      sources: N keys: equal ones are the same source. For texts that differ in case and spaces only, pass what
+        remains of them, such as `" ".join(words(text))`.
+      targets: N keys.
+      fractions: of the pairs in each part, training first; they add up to 1.
+      seed: the same one gives the same split.
+
+    Returns:
+      An array of indices `[part]` for each fraction, sorted; each of N indices is in one of them.
+
+    Raises:
+      ValueError: numbers of sources and targets that differ, fractions that are not positive and of sum 1, or a part
+        for which no group is left.
+
+    Example:
+      >>> parts = split_by_source(["a", "b", "b", "c"], ["A", "A", "B", "C"], (0.75, 0.25), seed=0)
+      >>> [part.tolist() for part in parts]
+      [[0, 1, 2], [3]]
+    """
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"split_by_source: expected as many sources as targets, got {len(sources)} and {len(targets)}."
+        )
+    if min(fractions, default=0) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"split_by_source: expected positive fractions of sum 1, got {tuple(fractions)}.")
+    groups = _groups(sources, targets)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    # A group goes to the part that lacks most. Giant ones go first, so that the small ones even out what they leave.
+    order = sorted(order, key=lambda i: len(groups[i]) > 0.01 * len(sources), reverse=True)
+    parts: list[list[int]] = [[] for _ in fractions]
+    missing = [fraction * len(sources) for fraction in fractions]
+    for i in order:
+        part = int(np.argmax(missing))
+        parts[part] += groups[i]
+        missing[part] -= len(groups[i])
+    if not all(parts):
+        raise ValueError(
+            f"split_by_source: expected a group of pairs for each of {len(parts)} parts, got {len(groups)} groups, the "
+            f"largest of {max(map(len, groups), default=0)} pairs; use more pairs or fewer parts."
+        )
+    return [np.array(sorted(part), np.int64) for part in parts]
+
+
+def _groups(sources: Sequence[Hashable], targets: Sequence[Hashable]) -> list[list[int]]:
+    """The indices of pairs that share a source or a target, directly or through others: union-find over pairs."""
+    parent = list(range(len(sources)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]  # halves the path, so that later walks are short
+            i = parent[i]
+        return i
+
+    for keys in (sources, targets):
+        first: dict[Hashable, int] = {}
+        for i, key in enumerate(keys):
+            parent[root(i)] = root(first.setdefault(key, i))
+    groups: dict[int, list[int]] = {}
+    for i in range(len(parent)):
+        groups.setdefault(root(i), []).append(i)
+    return list(groups.values())
 
 
 # ---- words ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ CELLS = {
     "layer_norm_lstm": rnnjax.layer_norm_lstm,
     "layer_norm_gru": rnnjax.layer_norm_gru,
 }
-# Gates of the bias, for `rnnjax.cells.chrono_init`; the forget gate of the MGU lets in what it does not keep, as u does.
+# Gates of the bias, for `rnnjax.cells.chrono_init`; the forget gate of the MGU lets in what it does not keep, like u.
 GATES = {
     "gru": "run",
     "simple_gru": "un",

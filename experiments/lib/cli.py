@@ -1,15 +1,16 @@
-"""Command lines of the experiments: made from a frozen config dataclass, with presets."""
+"""Command lines made from frozen dataclasses, and what a program says at its end."""
 
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
 ConfigT = TypeVar("ConfigT")
+Changes = Mapping[str, Any]  # values of options by name
 
 
 def parse(
@@ -18,28 +19,40 @@ def parse(
     prog: str,
     description: str,
     args: Sequence[str],
-    presets: Mapping[str, ConfigT] | None = None,
     default: ConfigT | None = None,
+    presets: Mapping[str, Changes] | None = None,
+    smoke: Changes | None = None,
 ) -> ConfigT:
-    """The config that the command line describes: the default's or the preset's values, changed by the options.
+    """Reads a command line; an option wins over `--smoke`, that over `--preset`, that over the default.
 
-    From `--smoke` on JAX compiles without most optimisations.
+    With `--smoke`, JAX compiles without most optimisations, for such a run compiles much and computes little.
+
+    Args:
+      config_type: a frozen dataclass, each field with a default and a comment, its help.
+      prog: the command.
+      description: what stands above the options in `--help`.
+      args: the command line without the command.
+      default: the config that options change; that of the type by default.
+      presets: what `--preset NAME` changes, by name.
+      smoke: what `--smoke` changes.
+
+    Raises:
+      ValueError: an unknown preset.
+      SystemExit: an unknown option or value (status 2), or `--help` (status 0).
     """
-    name = _option(args, "--preset")
-    if default is None:
-        default = config_type()
-    if name is not None and presets is not None:
-        if name not in presets:
-            raise SystemExit(f"{prog}: expected --preset to be one of {', '.join(presets)}, got {name!r}.")
-        default = presets[name]
-    config = tyro.cli(config_type, prog=prog, description=description, default=default, args=args)
-    if getattr(config, "smoke", False):  # it compiles much and computes little
+    config = config_type() if default is None else default
+    if (preset := option(args, "--preset")) is not None and presets is not None:
+        if preset not in presets:
+            raise ValueError(f"expected --preset to be one of {', '.join(presets)}, got {preset!r}.")
+        config = dataclasses.replace(config, **presets[preset])  # type: ignore[type-var]
+    if "--smoke" in args:
+        config = dataclasses.replace(config, **smoke or {})  # type: ignore[type-var]
         jax.config.update("jax_disable_most_optimizations", True)
-    return config
+    return tyro.cli(config_type, prog=prog, description=description, default=config, args=args)
 
 
-def _option(args: Sequence[str], name: str) -> str | None:
-    """The value of an option in a list of arguments, or None."""
+def option(args: Sequence[str], name: str) -> str | None:
+    """Finds the value of an option in a command line, or None."""
     for i, arg in enumerate(args):
         if arg == name and i + 1 < len(args):
             return args[i + 1]
@@ -48,8 +61,8 @@ def _option(args: Sequence[str], name: str) -> str | None:
     return None
 
 
-def main_guard(run, *, prog: str) -> None:
-    """Runs an experiment; what the user can mend is one sentence on stderr and status 1, not a traceback."""
+def main_guard(run: Callable[[], Any], *, prog: str) -> None:
+    """Runs a program; what its user can mend is one sentence on stderr and status 1, not a traceback."""
     try:
         run()
     except (ValueError, OSError) as error:
@@ -60,11 +73,11 @@ def main_guard(run, *, prog: str) -> None:
 
 
 def result_line(name: str, seed: int, seconds: float, **headline: Any) -> None:
-    """Prints the last line of an experiment, which a script can read."""
+    """Prints the last line of a program, which a script can read."""
     line = {"name": name, "seed": seed, "seconds": round(seconds, 1), **headline}
     print("result: " + json.dumps(line), flush=True)
 
 
 def as_json(config: Any) -> dict[str, Any]:
-    """A config as what JSON holds: tuples become lists."""
+    """A config as JSON has it: tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

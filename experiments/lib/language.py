@@ -1,16 +1,15 @@
-"""What experiments with a model of the next token share: loss over streams, evaluation, sampling."""
+"""A model of the next token: its loss over streams, its evaluation, its samples."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 import rnnjax
-
-# What is minimised, and what the smoothed loss is of: a function of the SumCount of a window.
-OBJECTIVES = {"mean": lambda parts: parts.mean, "sum": lambda parts: parts.sum}
 
 
 class LanguageModel(NamedTuple):
@@ -29,27 +28,72 @@ class LanguageModel(NamedTuple):
     step: Callable[..., Any]
 
 
-def make_evaluate(model: LanguageModel, ids: np.ndarray):
-    """`state -> {"held_out_loss", "held_out_bits"}` over every character but the first, the carry passed on."""
-    windows = rnnjax.data.padded_windows(ids, batch_size=32, steps=128)
+class Stream(NamedTuple):
+    """What passes from window to window of B streams.
+
+    Attributes:
+      cell: carry of the layers `[B, ...]`.
+      smooth_loss: s = 0.999 s + 0.001 (mean loss of a window), as min-char-rnn has it, one for each stream `[B]`, so
+        that the streams can be split over devices.
+    """
+
+    cell: Any
+    smooth_loss: jax.Array
+
+
+def first_stream(model: LanguageModel, batch: int, size: int) -> Stream:
+    """The stream before the first window; the smoothed loss begins with that of a uniform guess among `size` tokens."""
+    return Stream(model.initial_carry((batch,)), jnp.full(batch, math.log(size), jnp.float32))
+
+
+def make_loss(model: LanguageModel, *, dropout: bool = False):
+    """`(params, stream, window, *, key) -> (stream, SumCount)`: cross-entropy of the next token, in nats."""
+
+    def loss_fn(params, stream, window, *, key):
+        fresh = model.initial_carry(window.starts.shape, stream.smooth_loss.dtype)
+        carry = jax.tree.map(
+            lambda new, old: jnp.where(jnp.expand_dims(window.starts, range(1, new.ndim)), new, old), fresh, stream.cell
+        )
+        carry, logits = model.logits(params, carry, window.inputs, key=key if dropout else None)
+        parts = rnnjax.losses.get_loss("cross_entropy")(logits, window.targets)
+        return Stream(carry, 0.999 * stream.smooth_loss + 0.001 * parts.mean), parts
+
+    return loss_fn
+
+
+def make_nats(model: LanguageModel, ids: np.ndarray, *, batch: int = 32, steps: int = 128):
+    """`params -> nats [M - 1]`: -log P of every token of a text `[M]` but the first, in its order.
+
+    The text is read as `batch` pieces side by side, each from a fresh carry.
+    """
+    windows = rnnjax.data.padded_windows(ids, batch_size=batch, steps=steps)  # [N, T, B]
 
     @jax.jit
-    def parts(params):
-        def window(carry, batch):
-            carry, logits = model.logits(params, carry, batch.inputs)
-            return carry, rnnjax.losses.get_loss("cross_entropy")(logits, batch.targets, where=batch.mask)
+    def all_windows(params):
+        def window(carry, ids):
+            carry, logits = model.logits(params, carry, ids.inputs)
+            return carry, optax.softmax_cross_entropy_with_integer_labels(logits, ids.targets)
 
-        _, sums = jax.lax.scan(window, model.initial_carry((32,)), windows)
-        return rnnjax.losses.SumCount(sums.sum.sum(), sums.count.sum())
+        return jax.lax.scan(window, model.initial_carry((batch,)), windows)[1]
+
+    def in_order(values):  # [N, T, B] to piece after piece
+        return np.asarray(values).transpose(2, 0, 1).ravel()
+
+    there = in_order(windows.mask)
+    return lambda params: in_order(all_windows(params))[there]
+
+
+def make_evaluate(nats: Callable[[Any], np.ndarray]):
+    """`state -> {"held_out_loss", "held_out_bits"}`, means of what `make_nats` measures."""
 
     def evaluate(state):
-        loss = float(parts(state.params).mean)
+        loss = float(nats(state.params).mean(dtype=np.float64))
         return {"held_out_loss": loss, "held_out_bits": loss / math.log(2)}
 
     return evaluate
 
 
-def make_sampler(model: LanguageModel, length: int, temperature: float):
+def make_sampler(model: LanguageModel, length: int, constraints: Sequence[Any] = ()):
     """`(params, carry, first id, key, prompt=None) -> ids [length]`, one compiled loop; carry of one row."""
 
     @jax.jit
@@ -57,39 +101,7 @@ def make_sampler(model: LanguageModel, length: int, temperature: float):
         def step_fn(carry, token):
             return model.step(params, carry, token)
 
-        return rnnjax.sample(
-            step_fn,
-            carry,
-            key=key,
-            bos_id=first,
-            max_steps=length,
-            transform=rnnjax.decoding.temperature(temperature),
-            prompt=prompt,
-        ).tokens[0]
+        options = {"max_steps": length, "constraints": constraints, "prompt": prompt}
+        return rnnjax.sample(step_fn, carry, key=key, bos_id=first, **options).tokens[0]
 
     return sampler
-
-
-class Stream(NamedTuple):
-    """What passes from window to window.
-
-    Attributes:
-      cell: carry of the layers.
-      smooth_loss: s = 0.999 s + 0.001 loss, as min-char-rnn has it, `[]`.
-    """
-
-    cell: rnnjax.Layers
-    smooth_loss: jax.Array
-
-
-def make_loss(model: LanguageModel, batch_size: int, objective, *, dropout: bool = False):
-    """`(params, stream, window, *, key) -> (stream, SumCount)`: cross-entropy of the next character, in nats."""
-
-    def loss_fn(params, stream, window, *, key):
-        fresh = model.initial_carry((batch_size,), stream.smooth_loss.dtype)
-        carry = rnnjax.select(window.starts, fresh, stream.cell)
-        carry, logits = model.logits(params, carry, window.inputs, key=key if dropout else None)
-        parts = rnnjax.losses.get_loss("cross_entropy")(logits, window.targets)
-        return Stream(carry, 0.999 * stream.smooth_loss + 0.001 * objective(parts)), parts
-
-    return loss_fn

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -113,8 +114,9 @@ def loss_curves(
     title: str,
     y: str,
     x: str = "update",
+    baselines: Mapping[str, float] | None = None,
 ) -> None:
-    """Training losses, faint, with a running mean over them, and measured points by name."""
+    """Draws training losses, faint, with a running mean over them, measured points by name, and baselines as lines."""
     steps, losses = np.asarray(training[0]), np.asarray(training[1])
     with figure(path, title=title, x=x, y=y) as axes:
         axes.plot(steps, losses, color=COLOURS[5], linewidth=0.7, alpha=0.6, label="training, each batch")
@@ -124,13 +126,17 @@ def loss_curves(
             axes.plot(steps[width - 1 :], mean, color=COLOURS[0], label=f"training, mean over {width} points")
         for colour, (name, (at, values)) in zip(COLOURS[1:], points.items(), strict=False):
             axes.plot(at, values, "o-", color=colour, markersize=5, label=name)
-        low = min([*losses, *(v for _, values in points.values() for v in values)])
+        for name, value in (baselines or {}).items():
+            axes.axhline(value, color="0.4", linestyle=":", linewidth=1.5)
+            place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": "0.35"}
+            axes.text(0.99, value, name, **place)
+        low = min([*losses, *(v for _, values in points.values() for v in values), *(baselines or {}).values()])
         axes.set_ylim(max(0.0, 0.9 * low), float(np.percentile(losses, 99.5)) * 1.05)
         axes.legend(frameon=False)
 
 
-def run_losses(folder: Path, *, title: str, y: str) -> None:
-    """loss.png of a run, from its metrics; none where nothing was trained."""
+def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, float] | None = None) -> None:
+    """Draws loss.png of a run from its metrics; none where nothing was trained."""
     lines = report.read_metrics(folder / "metrics.jsonl")
     training = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "held_out_loss" in line]
@@ -141,7 +147,21 @@ def run_losses(folder: Path, *, title: str, y: str) -> None:
             {"held out": ([line["step"] for line in held_out], [line["held_out_loss"] for line in held_out])},
             title=title,
             y=y,
+            baselines=baselines,
         )
+
+
+def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
+    """`rnnjax.seq2seq.ExposureBias` by name: loss with own samples before it, solid, and with the truth, dashed."""
+    with figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
+        for colour, (name, bias) in zip(COLOURS, biases.items(), strict=False):
+            there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
+            positions = np.arange(1, len(there) + 1)[there]
+            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "o--", "truth")):
+                label = f"{name}, {what} before it" if len(biases) == 1 else f"{name}, {what}"
+                axes.plot(positions, np.asarray(parts.mean)[there], style, color=colour, markersize=4, label=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False, fontsize=9)
 
 
 def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:

@@ -1,4 +1,4 @@
-"""Time series: scaling, windows, linear models, and intervals for what was measured on dependent errors."""
+"""Time series: scaling, windows, linear models."""
 
 from typing import NamedTuple
 
@@ -117,59 +117,3 @@ def fit_logistic(xs: np.ndarray, ys: np.ndarray, ridge: float) -> LinearModel:
         if np.abs(gradient).max() < 1e-9:
             break
     return LinearModel(w[:, None])
-
-
-class Interval(NamedTuple):
-    """A mean with a 95 % confidence interval.
-
-    Attributes:
-      mean: of the values.
-      low: lower end.
-      high: upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-
-def bootstrap(
-    values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, draws: int = 2000, seed: int = 0
-) -> Interval:
-    """The mean of values `[N]` in order of time, with a moving-block bootstrap.
-
-    Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
-
-    Args:
-      values: `[N]`, such as absolute errors, or 1 for each right answer.
-      over: values `[N]` by whose mean it is divided, such as the errors of another forecast; None for none.
-      block: values that depend on each other, such as overlapping forecasts; 1 for independent ones.
-      draws: resampled means.
-      seed: the same one gives the same interval.
-    """
-    rng = np.random.default_rng(seed)
-    count, block = len(values), min(block, len(values))
-    blocks = rng.integers(count - block + 1, size=(draws, -(-count // block)))
-
-    def drawn(values):
-        sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
-        return sums[blocks].mean(axis=1) / block
-
-    means, mean = drawn(values), np.mean(values)
-    if over is not None:
-        means, mean = means / drawn(over), mean / np.mean(over)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(mean), float(low), float(high))
-
-
-def wilson(right: np.ndarray) -> Interval:
-    """The share of right answers `[S, N]` of S seeds with an interval of Wilson for N examples: seeds are no more.
-
-    Example:
-      >>> [round(end, 4) for end in wilson(np.array([[True] * 8 + [False] * 2]))]
-      [0.8, 0.4902, 0.9433]
-    """
-    mean, count, z = float(right.mean()), right.shape[1], 1.96
-    middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
-    return Interval(mean, float(middle - half), float(middle + half))

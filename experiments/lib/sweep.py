@@ -1,24 +1,21 @@
-"""Runs side by side: learning rates, first weights and more as one axis of vmap, in one compiled program.
+"""Runs side by side: learning rates, first weights and more as one axis of vmap, in one compiled program."""
 
-`rnnjax.training.fit` trains one model; a sweep trains R of them on the same batches, with a loop of its own.
-"""
-
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-from tqdm import tqdm
 
 import rnnjax
+from experiments.lib import report, training
 from experiments.lib.optimization import make_optimizer
 from experiments.lib.training import Options
 
 
 def scaled_optimizer(options: Options, rate: Any) -> optax.GradientTransformation:
-    """The optimizer of the options with its steps times a rate, which may be traced."""
+    """Makes the optimizer of the options with its steps times a rate, which may be traced."""
     return optax.chain(make_optimizer(options), optax.scale(rate))
 
 
@@ -42,18 +39,13 @@ def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.nda
 
 
 def make_update(one_run: Callable[[Any, Any, Any], Any], settings: Any) -> Callable[[Any, Any], Any]:
-    """`(states, batches [K, ...]) -> (states, losses [K, R])`, compiled: K updates of each of R runs.
+    """`(states, batch) -> (states, metrics [R])`: an update of each of R runs.
 
     Args:
       one_run: `(setting, state, batch) -> (state, metrics)`, an update of one run.
       settings: what differs between the runs, a pytree of arrays `[R, ...]`.
     """
-
-    def all_runs(states: Any, batch: Any) -> Any:
-        states, metrics = jax.vmap(one_run, in_axes=(0, 0, None))(settings, states, batch)
-        return states, metrics.loss
-
-    return jax.jit(functools.partial(jax.lax.scan, all_runs))
+    return lambda states, batch: jax.vmap(one_run, in_axes=(0, 0, None))(settings, states, batch)
 
 
 def over_rates(
@@ -68,36 +60,41 @@ def over_rates(
     return start, make_update(one_run, np.repeat(np.asarray(rates, np.float32), seeds))
 
 
-def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> Iterator[Any]:
-    """Batches for K updates at a time, the same for every sweep with this seed.
+def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> Callable[[int], Any]:
+    """`step -> batch`, the same batches for every sweep with this seed.
 
     Args:
-      options: with steps, steps_per_call, batch and seed.
+      options: with steps, batch and seed.
       count: examples to draw from, with replacement.
-      take: `rows [K, B] -> batches [K, ...]`.
+      take: `rows [B] -> batch`.
     """
-    rng = np.random.default_rng(options.seed)
-    for done in range(0, options.steps, options.steps_per_call):
-        size = min(options.steps_per_call, options.steps - done)
-        yield take(rng.integers(count, size=(size, options.batch)))
+    rows = np.random.default_rng(options.seed).integers(count, size=(options.steps, options.batch))
+    return lambda step: take(rows[step])
 
 
 def train(
-    options: Options, update: Callable[[Any, Any], Any], states: Any, batches: Iterable[Any], *, label: str
+    options: Options, update: Callable[[Any, Any], Any], states: Any, batches: Callable[[int], Any], folder: Path
 ) -> tuple[Any, np.ndarray]:
-    """The params `[R, ...]` after all batches, as NumPy arrays, and the losses `[steps, R]`, with a progress bar."""
-    losses = []
-    with tqdm(total=options.steps, desc=label, unit="update", mininterval=0.5) as bar:
-        for batch in batches:
-            states, some = update(states, batch)
-            losses.append(np.asarray(some))
-            bar.update(len(some))
-            bar.set_postfix_str(f"loss {np.min(losses[-1][-1]):.3g}, best of {some.shape[1]} runs", refresh=False)
-    return jax.device_get(states.params), np.concatenate(losses)
+    """Trains R runs on the same batches.
+
+    Args:
+      options: of the run.
+      update: of `make_update`.
+      states: before the first update.
+      batches: of the function of that name.
+      folder: of these runs.
+
+    Returns:
+      Their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`.
+    """
+    print(f"{states.step.size} runs side by side, in {folder}", flush=True)
+    result = training.fit(options, update, states, batches, folder, log_every=1)
+    lines = report.read_metrics(folder / "metrics.jsonl")
+    return jax.device_get(result.state.params), np.array([line["loss"] for line in lines if "loss" in line])
 
 
 def choose_rate(losses: Sequence[float] | np.ndarray, rates: Sequence[float], what: str) -> tuple[int, np.ndarray]:
-    """The place of the best learning rate, and the loss of each, the mean over first weights.
+    """Finds the place of the best learning rate, and the loss of each, the mean over first weights.
 
     Args:
       losses: of R runs on validation data `[R]`, those of a rate beside each other; what is not finite never wins.

@@ -1,26 +1,29 @@
-"""Training as the experiments share it: options, batches in random order, and the loop with its files."""
+"""Training as all experiments share it: options, shuffled batches, the loop with its files, prediction in chunks."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 import rnnjax
+from experiments.lib import frame
 from experiments.lib.optimization import make_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(frame.Config):
     """Options of everything that is trained; an experiment adds its own, and changes defaults."""
 
     steps: int = 1000  # updates
     batch: int = 64  # sequences of an update
     optimizer: str = "adam"  # sgd, adam, rmsprop, adagrad, adadelta, nadam or adamw
     learning_rate: float = 0.003  # at its peak
-    schedule: str = "linear"  # decay of the learning rate: constant, linear or cosine
+    schedule: str = "linear"  # decay of the learning rate: constant, linear, cosine or exponential
     warmup: int = 0  # updates until the peak
     weight_decay: float = 0.0  # of adamw
     b2: float = 0.999  # memory of the second moment of adam, nadam and adamw
@@ -28,87 +31,195 @@ class Options:
     clip_value: float = 0.0  # bound of each element of the gradient, 0 for none
     steps_per_call: int = 10  # updates in one compiled call
     evaluate_every: int = 200  # updates between evaluations on held-out data
-    seed: int = 0  # of everything random
-    smoke: bool = False  # a few updates of a small model, to see that everything works
-    out: str = ""  # folder of the run; runs/<name>/<time> by default
+    checkpoint_every: int = 500  # updates between checkpoints
+
+    free: ClassVar[frozenset[str]] = frame.Config.free | {"checkpoint_every"}
+
+    def check(self) -> None:
+        """Raises a ValueError, one sentence, for options that cannot be."""
+        super().check()
+        if not self.learning_rate > 0:
+            raise ValueError(f"expected --learning-rate above 0, got {self.learning_rate}.")
+        make_optimizer(self)  # which knows the names of optimizers and schedules
+        for name in ("steps", "batch", "steps_per_call", "evaluate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected --{name.replace('_', '-')} from 1, got {getattr(self, name)}.")
 
 
 def train(
     options: Options,
     init: Callable[[jax.Array], Any],
-    loss_fn: Callable[..., rnnjax.losses.SumCount],
+    loss_fn: Callable[..., Any],
     batches: Callable[[int], Any],
     folder: Path,
     *,
-    name: str,
-    evaluate: Callable[[rnnjax.training.TrainState], dict[str, float]] | None = None,
-    patience: int | None = None,
-    unit: str = "value",
+    name: str = "",
+    carry: Any = None,
+    objective: Callable[[Any], jax.Array] = lambda parts: parts.mean,
+    batch_axes: Any = None,
+    **settings: Any,
 ) -> rnnjax.training.FitResult:
-    """Trains one model through `rnnjax.training.fit`, with a progress bar; metrics and a checkpoint in a folder of its own.
+    """Trains one model, on `--resume` from its newest checkpoint.
 
     Args:
       options: of the run.
       init: `key -> params`.
-      loss_fn: `(params, batch, *, key) -> SumCount`.
-      batches: `step -> batch`, such as `shuffled` gives.
-      folder: of the run; the model gets folder/name.
-      name: of the model, also what the progress bar is announced with.
-      evaluate: `state -> {name: value}` on data that is not trained on.
-      patience: evaluations without a lower "held_out_loss" after which to stop; `best_params` of the result are those
-        of the lowest. The last evaluation counts as one, too.
-      unit: what the counts of the loss count; see `rnnjax.training.fit`.
+      loss_fn: as `rnnjax.training.make_train_step` takes it.
+      batches: `step -> batch`, such as `shuffled` makes.
+      folder: of the run.
+      name: of the model where a run trains several, each with its files in folder/name.
+      carry: of a recurrent stream before the first update, the batch on axis 0; None for none.
+      objective: what is minimised, a function of the SumCount.
+      batch_axes: the axis of the batch in the leaves of a batch, for `--devices`; None where it cannot be split.
+      **settings: see `fit`.
+    """
+    loss_fn = split(options, loss_fn, batch_axes, None if carry is None else 0)
+    optimizer = make_optimizer(options)
+    key_init, key_run = jax.random.split(jax.random.key(options.seed))
+    state = rnnjax.training.init_state(init(key_init), optimizer, key=key_run, carry=carry)
+    step = rnnjax.training.make_train_step(loss_fn, optimizer, objective=objective)
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    print(f"{f'{name}: ' if name else ''}{size:,} parameters, in {folder / name}", flush=True)
+    return fit(options, step, state, batches, folder / name, **settings)
+
+
+def fit(
+    options: Options,
+    step: Callable[..., Any],
+    state: Any,
+    batches: Callable[[int], Any],
+    folder: Path,
+    *,
+    evaluate: Callable[[Any], Any] | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[tuple[int, Callable[[Any], None]]] = (),
+    log_every: int | None = None,
+    unit: str = "value",
+) -> rnnjax.training.FitResult:
+    """Calls `rnnjax.training.fit` with the options of the run, and with checkpoints and metrics in a folder.
+
+    On `--resume` it goes on from the newest checkpoint; a model that was trained to its end is not trained again.
+
+    Args:
+      options: of the run.
+      step: an update, as `rnnjax.training.make_train_step` makes it, or one of many models by `jax.vmap`.
+      state: before the first update.
+      batches: `step -> batch`.
+      folder: of the model.
+      evaluate: `state -> {name: value}` on held-out data, every `--evaluate-every` updates.
+      patience: evaluations without a lower "held_out_loss" after which to stop; None for never.
+      callbacks: pairs `(every, call)`, called with a `Snapshot` every so many updates, and before the first one.
+      log_every: updates between lines of the metrics; about a thousand lines by default.
+      unit: what the counts of the loss count.
 
     Raises:
       ValueError: the loss or its gradient was not finite.
+      KeyboardInterrupt: the run was interrupted; the rest of an experiment makes no sense without this model.
     """
-    optimizer = make_optimizer(options)
-    key_init, key_run = jax.random.split(jax.random.key(options.seed))
-    state = rnnjax.training.init_state(init(key_init), optimizer, key=key_run)
-    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    print(f"{name}: {size:,} parameters", flush=True)
-    with rnnjax.training.Checkpoints(folder / name / "checkpoints", config={"name": name}) as checkpoints:
+    with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
+        saved = rnnjax.training.restore_progress(checkpoints, state) if options.resume else None
+        ended = saved is not None and patience is not None and saved.stop.stale >= patience
+        for _, call in callbacks if saved is None else ():
+            call(rnnjax.training.Snapshot(0, state, math.nan))
         result = rnnjax.training.fit(
-            rnnjax.training.make_train_step(loss_fn, optimizer),
+            step,
             state,
             batches,
-            steps=options.steps,
+            steps=int(saved.state.step.max()) if ended else options.steps,
             steps_per_call=options.steps_per_call,
             evaluate=evaluate,
             evaluate_every=options.evaluate_every if evaluate else None,
             patience=patience,
             checkpoints=checkpoints,
-            metrics_file=folder / name / "metrics.jsonl",
-            log_every=max(1, options.steps // 1000),
+            checkpoint_every=options.checkpoint_every,
+            resume=saved or options.resume,
+            callbacks=callbacks,
+            metrics_file=folder / "metrics.jsonl",
+            log_every=log_every or max(1, options.steps // 1000),
             unit=unit,
         )
-    if result.stopped == "interrupted":  # the rest of an experiment makes no sense without this model
+    if result.stopped == "interrupted":
         raise KeyboardInterrupt
     if result.stopped == "non_finite":
         raise ValueError(
-            f"expected a finite loss of {name}, got NaN or infinity in update {result.bad_step}; use a smaller "
-            "--learning-rate."
+            f"expected a finite loss, got NaN or infinity in update {result.bad_step}; the last good state is in "
+            f"{folder}/checkpoints: use a smaller --learning-rate, or clip the gradient."
         )
-    return result
+    return result._replace(stopped="patience") if ended else result
+
+
+def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_axes: Any = None) -> Callable[..., Any]:
+    """The loss with each batch split over `--devices`.
+
+    Raises:
+      ValueError: too few devices, a batch that they cannot share evenly, or one that cannot be split at all.
+    """
+    if options.devices == 1:
+        return loss_fn
+    if batch_axes is None:
+        raise ValueError(f"expected --devices 1, got {options.devices}: the batches of this experiment are not split.")
+    devices = jax.devices()
+    if len(devices) < options.devices or options.batch % options.devices:
+        raise ValueError(
+            f"expected --devices of at most {len(devices)} that divides --batch {options.batch}, got {options.devices}."
+        )
+    devices = devices[: options.devices]
+    return rnnjax.training.split_batch(loss_fn, batch_axes=batch_axes, carry_axes=carry_axes, devices=devices)
 
 
 def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[int], Any]:
-    """`step -> batch`: every epoch in another order, what is left at its end dropped.
+    """Makes batches as a function of the step alone: every epoch in another order, what is left at its end dropped.
 
     Args:
       arrays: pytree of arrays with N examples along the axis.
       batch: B; N if there are fewer.
       seed: the same one gives the same order.
       axis: of the examples, in arrays and batches.
+
+    Returns:
+      `step -> batch`, so that a run can resume anywhere.
+
+    Example:
+      >>> batches = shuffled(np.arange(7), batch=3, seed=0)
+      >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
+      ([3, 2, 6], [1, 5, 0], [6, 1, 0])
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     batch = min(batch, count)
     per_epoch = count // batch
 
+    @functools.lru_cache(maxsize=2)  # one permutation per epoch, not one per update
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, epoch)).permutation(count)
+
     def batches(step: int) -> Any:
-        epoch, place = divmod(step, per_epoch)
-        order = np.random.default_rng((seed, epoch)).permutation(count)
-        rows = order[place * batch : (place + 1) * batch]
+        epoch, place = divmod(int(step), per_epoch)
+        rows = order(epoch)[place * batch : (place + 1) * batch]
         return jax.tree.map(lambda leaf: np.take(leaf, rows, axis=axis), arrays)
 
     return batches
+
+
+def in_chunks(function: Callable[..., Any], *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
+    """Applies a compiled function to N examples, so many at a time, with the same shapes in every call.
+
+    Args:
+      function: of pytrees of arrays with the examples along an axis, to a pytree of such arrays.
+      *arrays: its arguments, with N examples each.
+      size: of a chunk; the last one is filled up, but a single example remains one.
+      axis: of the examples in the arguments.
+      out_axis: of the examples in the results.
+
+    Returns:
+      What the function gives for all of them, as NumPy arrays.
+
+    Example:
+      >>> in_chunks(lambda xs: (xs + 1, xs.sum(axis=1)), np.arange(10).reshape(5, 2), size=2)[1].tolist()
+      [1, 5, 9, 13, 17]
+    """
+    count = jax.tree.leaves(arrays)[0].shape[axis]
+    size, found = size if count > 1 else 1, []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        found.append(jax.device_get(function(*jax.tree.map(lambda leaf: np.take(leaf, rows, axis), arrays))))  # noqa: B023
+    return jax.tree.map(lambda *parts: np.concatenate(parts, out_axis).take(np.arange(count), out_axis), *found)

@@ -1,0 +1,60 @@
+"""Recurrent layers over one-hot characters, and a linear output."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import rnnjax
+from experiments.lib.cells import CELLS
+from experiments.lib.language import LanguageModel
+
+
+class Params(NamedTuple):
+    """Parameters of the model.
+
+    Attributes:
+      layers: of the recurrent layers.
+      w_y: output weights `[H, V]`.
+      b_y: output bias `[V]`.
+    """
+
+    layers: rnnjax.Layers
+    w_y: jax.Array
+    b_y: jax.Array
+
+
+def make_model(config: Any, vocabulary_size: int) -> LanguageModel:
+    """Makes the model of the options cell, layers, hidden, init and dropout: the next character's logits from one."""
+    make, small, embedding = CELLS[config.cell], jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(1.0)
+    if config.init == "normal":
+        inits, w_y_init = {"w_x_init": small, "w_h_init": small}, small
+        bottom = make(vocabulary_size, config.hidden, **inits)
+    else:  # a row of the bottom w_x is the embedding of a character
+        inits, w_y_init = {}, jax.nn.initializers.glorot_uniform()
+        bottom = make(vocabulary_size, config.hidden, w_x_init=embedding)
+    cells = [bottom] + [make(config.hidden, config.hidden, **inits) for _ in range(config.layers - 1)]
+    stacked = rnnjax.stack(cells)
+
+    def init(key):
+        key_layers, key_y = jax.random.split(key)
+        w_y = w_y_init(key_y, (config.hidden, vocabulary_size))
+        return Params(stacked.init(key_layers), w_y, jnp.zeros(vocabulary_size))
+
+    def output(params, h):
+        y = jnp.matmul(h, params.w_y)
+        return y + jnp.broadcast_to(params.b_y, y.shape)
+
+    def logits(params, carry, ids, *, key=None):
+        xs = jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype)
+        carry, ys = rnnjax.unroll_layers(cells, params.layers, xs, carry, key=key, dropout=config.dropout)
+        if key is not None and config.dropout:
+            kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 1 - config.dropout, ys.shape)
+            ys = jnp.where(kept, ys / (1 - config.dropout), jnp.zeros_like(ys))
+        return carry, output(params, ys)
+
+    def step(params, carry, ids):
+        carry, h = stacked.apply(params.layers, carry, jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype))
+        return carry, output(params, h)
+
+    return LanguageModel(init, stacked.initial_carry, logits, step)

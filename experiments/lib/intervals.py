@@ -1,0 +1,64 @@
+"""Intervals for what was measured: of shares, and of means over errors that depend on each other."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % confidence interval.
+
+    Attributes:
+      mean: of the values.
+      low: lower end.
+      high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Takes the mean of values `[N]` in order of time, with a moving-block bootstrap.
+
+    Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
+
+    Args:
+      values: `[N]`, such as absolute errors, or 1 for each right answer.
+      over: values `[N]` whose mean it is divided by, such as the errors of another forecast; None for none.
+      block: how many neighbours depend on each other, such as overlapping forecasts; 1 for independent ones.
+      draws: number of resampled means.
+      seed: the same one gives the same interval.
+    """
+    rng = np.random.default_rng(seed)
+    count, block = len(values), min(block, len(values))
+    blocks = rng.integers(count - block + 1, size=(draws, -(-count // block)))
+
+    def drawn(values):
+        sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
+        return sums[blocks].mean(axis=1) / block
+
+    means, mean = drawn(values), np.mean(values)
+    if over is not None:
+        means, mean = means / drawn(over), mean / np.mean(over)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(mean), float(low), float(high))
+
+
+def wilson(right: np.ndarray) -> Interval:
+    """Takes the share of right answers with Wilson's interval for N examples.
+
+    Args:
+      right: booleans `[N]`, or `[S, N]` of S seeds on the same examples, which make the interval no narrower.
+
+    Example:
+      >>> [round(end, 4) for end in wilson(np.array([True] * 8 + [False] * 2))]
+      [0.8, 0.4902, 0.9433]
+    """
+    mean, count, z = float(right.mean()), right.shape[-1], 1.96
+    middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
+    return Interval(mean, max(0.0, float(middle - half)), min(1.0, float(middle + half)))

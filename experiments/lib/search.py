@@ -1,0 +1,160 @@
+"""Decoding with a `Translator`: searches, their scores and errors, what own samples cost, and answers to a user."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+import rnnjax
+from experiments.lib import training
+from experiments.lib.pairs import BOS, EOS, PAD, Pairs
+from experiments.lib.translator import Params, Translator, target_loss
+
+
+class Decoded(NamedTuple):
+    """The best hypothesis for each of N sources.
+
+    Attributes:
+      tokens: `[N, T]`, PAD after the end.
+      lengths: `[N]`.
+      scores: on the scale of `rnnjax.beam_search`, `[N]`.
+      weights: where the decoder looked, `[N, T, S]`, or None.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray | None
+
+
+def make_search(model: Translator, *, beam_size: int, max_steps: int, length_penalty: float = 0.0, weights=False):
+    """`(params, pairs) -> Decoded` of their sources; beam_size 1 is greedy."""
+    record = (lambda carry: carry.alignment.weights) if weights and model.attention else None
+
+    def one(params, memory, carry):
+        return rnnjax.beam_search(
+            model.step_fn(params, memory),
+            carry,
+            bos_id=BOS,
+            eos_id=EOS,
+            pad_id=PAD,
+            beam_size=beam_size,
+            max_steps=max_steps,
+            constraints=[rnnjax.decoding.ban_tokens(np.array([PAD, BOS]))],
+            score=rnnjax.decoding.length_normalised(length_penalty),
+            num_results=1,
+            record=record,
+        )
+
+    @jax.jit
+    def many(params, sources, lengths):
+        found = jax.vmap(one, (None, 0, 0))(params, *model.encode(params, sources, lengths))
+        return jax.tree.map(lambda leaf: leaf[:, 0], Decoded(found.tokens, found.lengths, found.scores, found.records))
+
+    return lambda params, pairs: training.in_chunks(
+        functools.partial(many, params), pairs.sources, pairs.source_lengths
+    )
+
+
+def make_scorer(model: Translator, *, length_penalty: float = 0.0):
+    """`(params, pairs) -> scores [N]` of their targets, on the scale of the search."""
+
+    @jax.jit
+    def scores(params, pairs):
+        memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
+        return rnnjax.decoding.score_sequences(
+            model.step_fn(params, memory),
+            carry,
+            pairs.targets,
+            lengths=pairs.target_lengths,
+            bos_id=BOS,
+            score=rnnjax.decoding.length_normalised(length_penalty),
+        ).scores
+
+    return lambda params, pairs: training.in_chunks(functools.partial(scores, params), pairs)
+
+
+def exact_match(decoded: Decoded, pairs: Pairs) -> np.ndarray:
+    """Which hypotheses are their targets to the letter, booleans `[N]`."""
+    tokens, targets = _same_width(decoded.tokens, pairs.targets)
+    return (tokens == targets).all(axis=1)
+
+
+def _same_width(*ids: np.ndarray) -> list[np.ndarray]:
+    """Arrays of ids `[N, any T]` with PAD behind the shorter ones."""
+    width = max(array.shape[1] for array in ids)
+    return [np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=PAD) for array in ids]
+
+
+def attribution(scorer, params: Params, pairs: Pairs, found: Decoded) -> rnnjax.decoding.ErrorAttribution:
+    """Whether search or model is at fault for each hypothesis that is not its reference."""
+    tokens, targets = _same_width(found.tokens, pairs.targets)  # one shape, so that the scorer is compiled once
+    of_hypothesis = scorer(params, pairs._replace(targets=tokens, target_lengths=found.lengths))
+    of_reference = scorer(params, pairs._replace(targets=targets))
+    return rnnjax.decoding.attribute_errors(of_reference, of_hypothesis, correct=exact_match(found, pairs))
+
+
+def exposure_bias(model: Translator, params: Params, pairs: Pairs) -> rnnjax.seq2seq.ExposureBias:
+    """The loss by position with the truth before it, and with own samples before it."""
+
+    @jax.jit
+    def measure(params):
+        memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
+        return rnnjax.seq2seq.exposure_bias(
+            model.step_fn(params, memory),
+            carry,
+            pairs.targets.T,
+            lengths=pairs.target_lengths,
+            bos_id=BOS,
+            key=jax.random.key(model.options.seed),
+        )
+
+    return measure(params)
+
+
+def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded], limit: int = 512):
+    """`state -> {"held_out_loss", "exact_match"}` on the first so many pairs; search is a greedy one."""
+    some = Pairs(*(array[:limit] for array in pairs))
+    loss = jax.jit(lambda params: target_loss(model.project(params, model.outputs(params, some)), some).mean)
+
+    def evaluate(state: rnnjax.training.TrainState) -> dict[str, float]:
+        found = search(state.params, some)
+        return {"held_out_loss": loss(state.params), "exact_match": exact_match(found, some).mean()}
+
+    return evaluate
+
+
+# ---- asking a trained model ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Options of `predict`."""
+
+    out: str = ""  # folder of the run; the newest one by default
+    text: str = ""  # what to answer; lines of the standard input if empty
+    beam: int = 5  # hypotheses that the search keeps, 1 for greedy
+
+
+def restore(model: Translator, folder: Path) -> Params:
+    """Reads the parameters of a run from its newest checkpoint."""
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    return rnnjax.training.restore_params(folder / "checkpoints", like).tree
+
+
+def lines_to_answer(text: str) -> Iterator[str]:
+    """Yields the text, or what is typed line by line."""
+    if text:
+        yield text
+        return
+    if sys.stdin.isatty():
+        print("One per line; an empty line ends.", flush=True)
+    for line in sys.stdin:
+        if not line.strip():
+            return
+        yield line.strip()
