@@ -1,22 +1,16 @@
-"""Training: state, steps, the loop around them, checkpoints, and a batch split over devices."""
+"""Training: one step, the loop around it, checkpoints, and a batch split over devices."""
 
-from rnnjax.training._checkpoints import Checkpoints, Restored, make_folder
+from rnnjax.training._checkpoints import Checkpoints, make_folder
+from rnnjax.training._devices import split_batch
+from rnnjax.training._fit import FitResult, fit
+from rnnjax.training._metrics import MetricsLog
 from rnnjax.training._optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
-from rnnjax.training._parallel import split_batch
-from rnnjax.training._reporting import MetricsLog
-from rnnjax.training._training import (
-    EarlyStop,
-    FitResult,
-    Metrics,
-    Progress,
-    Snapshot,
-    TrainState,
-    fit,
-    init_state,
-    make_tbptt_step,
-    make_train_step,
-    restore_progress,
-)
+from rnnjax.training._reading import Restored
+from rnnjax.training._resuming import Progress, restore_params, restore_progress
+from rnnjax.training._run import Snapshot
+from rnnjax.training._state import TrainState, init_state
+from rnnjax.training._step import Metrics, make_train_step
+from rnnjax.training._stopping import EarlyStop
 
 __all__ = [
     "Checkpoints",
@@ -34,8 +28,8 @@ __all__ = [
     "get_schedule",
     "init_state",
     "make_folder",
-    "make_tbptt_step",
     "make_train_step",
+    "restore_params",
     "restore_progress",
     "split_batch",
 ]

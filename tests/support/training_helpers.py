@@ -77,3 +77,17 @@ def interrupt_at(step):
             raise KeyboardInterrupt
 
     return callback
+
+
+def poisoned_batches(bad):
+    def of(step):
+        batch = batches(step)
+        return batch._replace(y=batch.y * np.nan) if step >= bad else batch
+
+    return of
+
+
+def exploding(bad):
+    """A learning rate that becomes infinite at one update: its loss is finite, its parameters are not."""
+    optimizer = optax.sgd(lambda count: jnp.where(count == bad, jnp.inf, 0.1))
+    return make_train_step(linear_loss, optimizer), optimizer

@@ -2,6 +2,8 @@
 
 import gc
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from rnnjax.training import Checkpoints
+from rnnjax.training import _reading as reading
 
 # orbax leaves coroutines behind where reading a damaged file fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -84,6 +87,113 @@ def test_rotation_keeps_the_newest(tmp_path):
         restored = checkpoints.restore({"w": jnp.zeros(3, int)})
     assert restored.step == 20 and restored.tree["w"].tolist() == [20] * 3
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["11", "20"]
+
+
+def test_the_best_is_never_rotated_away_and_can_be_restored(tmp_path):
+    template = {"w": jnp.zeros(3)}
+    losses = {3: 0.75, 5: 0.25, 7: None, 11: 0.5, 13: 0.25, 17: float("nan")}
+
+    def restored(checkpoints, step):
+        found = checkpoints.restore(template, step=step)
+        return found.step, found.tree["w"].tolist()
+
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step, loss in losses.items():
+            checkpoints.save(step, {"w": jnp.full(3, step, jnp.float32)}, held_out_loss=loss)
+        assert checkpoints.steps() == [5, 13, 17]  # 5 has the lowest loss, 13 no lower one
+        assert [restored(checkpoints, step) for step in (None, "best", 13)] == [
+            (17, [17.0] * 3),
+            (5, [5.0] * 3),
+            (13, [13.0] * 3),
+        ]
+    with Checkpoints(tmp_path, keep=2) as checkpoints:  # which reads the losses of those that are there
+        checkpoints.save(19, template, held_out_loss=0.3)
+        assert checkpoints.steps() == [5, 17, 19]
+        checkpoints.save(23, template, held_out_loss=0.125)
+        assert checkpoints.steps() == [19, 23]
+
+
+def test_the_best_of_none_with_a_loss_is_an_error(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore({"w": jnp.zeros(3)}, step="best") is None
+        checkpoints.save(3, {"w": jnp.zeros(3)})
+        with pytest.raises(ValueError, match=rf"expected a checkpoint with a held_out_loss in {tmp_path}, got none"):
+            checkpoints.restore({"w": jnp.zeros(3)}, step="best")
+
+
+@pytest.mark.parametrize("step", [4, "newest", 1.5])
+def test_a_step_that_is_not_there_is_an_error_that_lists_those_that_are(tmp_path, step):
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(ValueError, match=rf"in {tmp_path} \(of which there are none\), got {step!r}"):
+            checkpoints.restore({"w": jnp.zeros(3)}, step=step)
+        for saved in (3, 5):
+            checkpoints.save(saved, {"w": jnp.zeros(3)})
+        with pytest.raises(ValueError, match=rf"in {tmp_path} \(3, 5\), got {step!r}"):
+            checkpoints.restore({"w": jnp.zeros(3)}, step=step)
+
+
+def test_leaves_have_readable_names_that_orbax_alone_can_read(tmp_path):
+    import orbax.checkpoint as ocp
+
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(17, {"state": tree_of(17), "lone/~/name": jnp.arange(3)})
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        arrays = reader.restore(tmp_path / "17" / "tree")
+    names = ("weights", "half", "step", "flags", "key", "more.list.0", "more.numpy")
+    assert set(arrays) == {"lone/~/name", *(f"state.{name}" for name in names)}
+    np.testing.assert_array_equal(arrays["state.weights"], tree_of(17).weights)
+
+
+def test_a_lone_leaf_and_shapes_as_a_template(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(2, jnp.arange(3.0))
+        checkpoints.save(3, tree_of(3))
+        assert checkpoints.restore(jnp.zeros(3), step=2).tree.tolist() == [0.0, 1.0, 2.0]
+        assert_same(checkpoints.restore(jax.eval_shape(lambda: tree_of(0)), step=3).tree, tree_of(3))
+
+
+@pytest.mark.parametrize(
+    ("tree", "error", "message"),
+    [
+        ({"a": {"b": np.zeros(2)}, "a.b": np.zeros(3)}, ValueError, "to have different names, got a.b twice"),
+        ({"a": [np.zeros(2), 3.5]}, TypeError, "to be arrays, got float as a.1"),
+    ],
+)
+def test_trees_that_cannot_be_named_are_refused(tmp_path, tree, error, message):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(error, match=message):
+        checkpoints.save(1, tree)
+
+
+def test_a_leaf_comes_back_where_the_template_is(tmp_path):
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("data",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": jnp.arange(3.0), "key": jax.random.split(jax.random.key(0), 3)})
+        template = jax.device_put({"w": jnp.zeros(3), "key": jax.random.split(jax.random.key(1), 3)}, split)
+        restored = checkpoints.restore(template).tree
+    assert restored["w"].sharding == restored["key"].sharding == split
+    assert restored["w"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_nothing_global_is_touched(tmp_path):
+    """Imports, constructors and saves change no logger and no flag."""
+    import logging
+
+    def loggers():
+        return {
+            name: (logging.getLogger(name).level, *logging.getLogger(name).filters) for name in ("absl", "jax", None)
+        }
+
+    before = loggers()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": jnp.zeros(3)})
+        checkpoints.restore({"w": jnp.zeros(3)})
+    assert loggers() == before
+
+
+def test_keep_is_positive(tmp_path):
+    with pytest.raises(ValueError, match="expected keep to be positive, got 0"):
+        Checkpoints(tmp_path, keep=0)
 
 
 def test_a_step_saved_twice_stays_as_it_was(tmp_path):
@@ -186,7 +296,7 @@ def test_every_byte_of_the_configuration_and_sum_is_guarded(two, tmp_path):
     (about,) = (
         file
         for file in files_of(two / "11")
-        if file.parts[0] == "about" and b"sha256" in (two / "11" / file).read_bytes()
+        if file.parts[0] == "about" and b"seal" in (two / "11" / file).read_bytes()
     )
     size = (two / "11" / about).stat().st_size
     for at in range(0, size, 7):
@@ -264,6 +374,28 @@ def test_all_damaged_is_an_error_that_names_the_folder(two, tmp_path):
     assert len(caught) == 2
 
 
+def test_a_damaged_step_that_was_asked_for_is_an_error(two, tmp_path):
+    folder = copied(two, tmp_path)
+    damage_arrays(folder / "5")
+    with (
+        Checkpoints(folder, config=CONFIG) as checkpoints,
+        pytest.warns(RuntimeWarning, match="is damaged"),
+        pytest.raises(ValueError, match=rf"readable checkpoint in {folder}, got 1 damaged one;"),
+    ):
+        checkpoints.restore(tree_of(0), step=5)
+    assert (folder / "damaged-5").is_dir() and (folder / "11").is_dir()
+
+
+def test_the_best_that_is_damaged_is_skipped_for_the_next(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, loss in ((3, 0.5), (5, 0.25), (7, 0.75)):
+            checkpoints.save(step, {"w": jnp.full(3, step)}, held_out_loss=loss)
+        damage_arrays(tmp_path / "5")
+        with pytest.warns(RuntimeWarning, match="is damaged"):
+            assert checkpoints.restore({"w": jnp.zeros(3, int)}, step="best").step == 3
+        assert checkpoints.steps() == [3, 7]
+
+
 def test_a_half_written_checkpoint_is_named(two, tmp_path):
     folder = copied(two, tmp_path)
     half = folder / "20.orbax-checkpoint-tmp-7"
@@ -299,6 +431,34 @@ def test_a_configuration_is_compared_as_json(tmp_path):
         assert checkpoints.restore({"w": jnp.zeros(3)}).step == 1
 
 
+def test_another_configuration_is_never_written_to(two, tmp_path):
+    folder = copied(two, tmp_path)
+    with Checkpoints(folder, config={"hidden": 17}, keep=1) as checkpoints:
+        for _ in range(2):
+            with pytest.raises(
+                ValueError, match=r"to be of this configuration, got another one \(cell=None but 'lstm'"
+            ):
+                checkpoints.save(20, tree_of(20))
+        assert checkpoints.steps() == [5, 11]
+        checkpoints.restore(tree_of(0), ignore=("hidden", "cell"))
+        checkpoints.save(20, tree_of(20))  # what may differ when it is read may when it goes on
+        assert checkpoints.steps() == [20]
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path):
+    import orbax.checkpoint as ocp
+
+    old = {"config": CONFIG, "sha256": "of all arrays", "leaves": {".w": [[3], "float32"]}}
+    old["seal"] = reading._seal(old)
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as writer:
+        writer.save(tmp_path / "5" / "about", old)
+    with Checkpoints(tmp_path, config=CONFIG) as checkpoints:
+        for call in (lambda: checkpoints.restore(tree_of(0)), lambda: checkpoints.save(7, tree_of(0))):
+            with pytest.raises(ValueError, match="got one of an older version; start a new run in another folder"):
+                call()
+        assert checkpoints.steps() == [5]
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -314,7 +474,7 @@ def test_a_template_of_another_structure_does_not_destroy_the_checkpoint(tmp_pat
     saved = {"w": jnp.arange(15.0).reshape(3, 5), "b": jnp.arange(2.0) + 7}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, saved)
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"to have the leaves of the template, got others \((w|b|c|z) is .* there"):
             checkpoints.restore(template)
         assert checkpoints.steps() == [1]
         assert_same(checkpoints.restore(saved).tree, saved)
@@ -359,3 +519,39 @@ def test_another_template_is_refused_also_where_the_configuration_may_differ(tmp
             checkpoints.restore({"w": jnp.arange(3), "z": jnp.arange(2.0)}, ignore=("out",))
         assert checkpoints.steps() == [5]
         assert checkpoints.restore({"w": jnp.zeros(3)}, ignore=("out",)).tree["w"].tolist() == [0.0, 1.0, 2.0]
+
+
+# ---- a full disk ---------------------------------------------------------------------------------------------
+
+FULL_DISK = """
+import resource, sys
+import jax.numpy as jnp
+from rnnjax.training import Checkpoints
+checkpoints = Checkpoints(sys.argv[1], keep=1)
+checkpoints.save(3, {"w": jnp.arange(30_000.0)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))  # a file cannot grow beyond it
+try:
+    checkpoints.save(5, {"w": jnp.sin(jnp.arange(30_000.0))})
+except OSError as error:
+    print(error, error.__cause__, error.__suppress_context__)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(checkpoints.steps(), checkpoints.restore({"w": jnp.zeros(30_000)}).step)
+checkpoints.save(7, {"w": jnp.zeros(30_000)})
+print(checkpoints.steps())
+checkpoints.close()
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_the_checkpoints_before_it_stay(tmp_path):
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+    )
+    sentence, *steps = done.stdout.splitlines()
+    assert sentence == (
+        f"expected to write the checkpoint of step 5 into {tmp_path}, got an error (File too large); those before it "
+        "are whole: make room, or pass another folder, and resume. None True"
+    )
+    assert steps == ["[3] 3", "[7]"]
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["7"]

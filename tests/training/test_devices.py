@@ -24,13 +24,16 @@ def loss_fn(params, batch, *, key):
     del key
     xs, lengths = batch
     _, ys = rnnjax.unroll(LSTM, params, xs, lengths=lengths)
-    return rnnjax.losses.SumCount(jnp.sum(ys**2), jnp.float32(jnp.sum(lengths)))
+    parts = rnnjax.losses.SumCount(jnp.sum(ys**2), jnp.float32(jnp.sum(lengths)))
+    total = rnnjax.losses.SumCount(jnp.sum(ys), jnp.float32(ys.size))
+    return parts, {"total": total, "mean": jnp.sum(jnp.abs(ys)) / jnp.maximum(parts.count, 1)}
 
 
 def stream_loss(params, carry, xs, *, key):
     del key
     carry, ys = rnnjax.unroll(LSTM, params, xs, carry)
-    return carry, rnnjax.losses.SumCount(jnp.sum(ys**2), jnp.float32(ys[..., 0].size))
+    parts = rnnjax.losses.SumCount(jnp.sum(ys**2), jnp.float32(ys[..., 0].size))
+    return carry, (parts, {"mean": jnp.mean(ys)})
 
 
 def updates(devices):
@@ -43,17 +46,13 @@ def updates(devices):
         plain = rnnjax.training.split_batch(loss_fn, batch_axes=(1, 0), devices=devices)
         stream = rnnjax.training.split_batch(stream_loss, batch_axes=1, carry_axes=0, devices=devices)
     state = rnnjax.training.init_state(params, adagrad, key=jax.random.key(0))
-    step, stream_step = (
-        jax.jit(rnnjax.training.make_train_step(plain, adagrad)),
-        jax.jit(rnnjax.training.make_tbptt_step(stream, adagrad)),
-    )
+    step, stream_step = (jax.jit(rnnjax.training.make_train_step(loss, adagrad)) for loss in (plain, stream))
     found = []
-    for _ in range(2):
-        state, metrics = step(state, batch)
-        found.append((state.params, metrics))
-    for _ in range(2):
-        state, carry, metrics = stream_step(state, carry, batch[0])
-        found.append((state.params, carry, metrics))
+    for n in range(4):
+        state, metrics = step(state, batch) if n < 2 else stream_step(state._replace(carry=carry), batch[0])
+        carry = carry if n < 2 else state.carry
+        found.append((state.params, state.carry, metrics))
+        state = state._replace(carry=None)
     return found
 
 
@@ -67,7 +66,7 @@ def main_on_two_devices():
     jax.config.update("jax_platforms", "cpu")
     assert_close(updates(jax.devices()), updates(None), rtol=1e-5, atol=1e-6)
     split = rnnjax.training.split_batch(loss_fn, batch_axes=(1, 0))
-    text = jax.jit(jax.grad(lambda p, b: split(p, b, key=None).sum)).lower(
+    text = jax.jit(jax.grad(lambda p, b: split(p, b, key=None)[0].sum)).lower(
         random_params(LSTM), (normal(1, T, B, F), LENGTHS)
     )
     assert "all-reduce" in text.compile().as_text()
@@ -87,7 +86,7 @@ def test_two_devices_are_one():
     here = Path(__file__).parent
     paths = (here, here.parent / "support", here.parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    code = "import test_parallel; test_parallel.main_on_two_devices()"
+    code = "import test_devices; test_devices.main_on_two_devices()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip().endswith("two devices agree"), done.stderr
 

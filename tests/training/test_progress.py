@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from rnnjax._jaxlib_check import warn_if_wrong
-from rnnjax.training._reporting import MetricsLog, Speed, postfix, progress_bar
+from rnnjax.training import Metrics, MetricsLog
+from rnnjax.training._progress import Lines, Speed, open_bar, postfix
 
 
 def test_a_log_appends_lines(tmp_path):
@@ -81,24 +82,69 @@ def test_speed_forgets():
     assert speed.rate == (0.5 * 10 + 40) / (0.5 * 1 + 1)
 
 
-def test_postfix_shows_nats_bits_and_speed():
-    assert postfix(2 * math.log(2), 1234567.8, "token") == "loss 1.386, 2.000 bits/token, 1,234,568 token/s"
+@pytest.mark.parametrize(
+    ("loss", "aux", "rate", "unit", "wanted"),
+    [
+        (2 * math.log(2), {}, 1234567.8, "token", "loss 1.386, 2.000 bits/token, 1,234,568 token/s"),
+        (0.04213, {}, 0.0, "example", "loss 0.0421"),  # no "0 example/s" before a speed is known
+        (0.04213, {}, 0.345, "example", "loss 0.0421, 0.34 example/s"),  # nor after
+        (1.5, {"accuracy": 0.61278, "norm": 12345.0}, 70.0, "row", "loss 1.5, accuracy 0.613, norm 1.23e+04, 70 row/s"),
+        ([3.0, 0.5, np.nan], {"rate": [1.0, 2.0, 3.0]}, 70.0, "row", "loss 0.5, best of 3, rate 2, 70 row/s"),
+    ],
+)
+def test_the_end_of_the_bar(loss, aux, rate, unit, wanted):
+    metrics = Metrics(np.float32(loss), 1, 1, {name: np.float32(value) for name, value in aux.items()})
+    assert postfix(metrics, rate, unit) == wanted
 
 
 def test_the_bar_counts_from_where_the_run_resumes(capfd):
-    bar = progress_bar(True, steps=11, step=4)
+    bar = open_bar(True, steps=11, step=4)
+    bar.set_postfix_str("loss 1.5", refresh=False)
     bar.update(3)
-    bar.set_postfix_str("loss 1.5")
+    bar.write("step 7: accuracy 0.5")
     bar.close()
-    shown = capfd.readouterr().err
-    assert "7/11" in shown and "loss 1.5" in shown
+    shown = capfd.readouterr()
+    assert "7/11" in shown.err and "loss 1.5" in shown.err and "step/s" not in shown.err
+    assert shown.out == "step 7: accuracy 0.5\n"
 
 
-def test_without_tqdm_the_error_says_what_to_do(monkeypatch):
+def test_without_tqdm_there_are_lines(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"rnnjax\[experiments\].*progress=False"):
-        progress_bar(True, steps=3)
-    progress_bar(False, steps=3).close()
+    bar = open_bar(True, steps=3)
+    bar.set_postfix_str("loss 1.5", refresh=False)
+    bar.update(1)
+    bar.write("step 1: accuracy 0.5")
+    bar.update(2)
+    bar.close()
+    assert capfd.readouterr() == ("step 1: accuracy 0.5\n", "step 3/3: loss 1.5\n")
+
+
+def test_lines_come_now_and_then_and_say_how_long_it_takes(capfd):
+    lines = Lines(2000, 400, clock=iter([0.0, 4.0, 12.0, 12.0, 13.0, 13.0]).__next__, every=10.0)
+    lines.set_postfix_str("loss 2.5", refresh=False)
+    for steps in (200, 200, 200):  # after 4, 12 and 13 seconds
+        lines.update(steps)
+    lines.close()
+    expected = "step 800/2,000: loss 2.5, about 36 s left\nstep 1,000/2,000: loss 2.5, about 22 s left\n"
+    assert capfd.readouterr() == ("", expected)
+
+
+def test_a_log_of_several_models_has_lists_and_null_for_what_json_has_no_number_for(tmp_path):
+    log = MetricsLog(tmp_path / "metrics")
+    log.write(step=3, loss=np.array([0.5, np.nan, np.inf]), accuracy=jnp.float32(0.25), bits=float("nan"))
+    assert json.loads((tmp_path / "metrics").read_text(), parse_constant=pytest.fail) == {
+        "step": 3,
+        "loss": [0.5, None, None],
+        "accuracy": 0.25,
+        "bits": None,
+    }
+
+
+def test_a_log_that_cannot_be_written_says_so_in_a_sentence(tmp_path):
+    log = MetricsLog(tmp_path / "metrics")
+    (tmp_path / "metrics").mkdir()
+    with pytest.raises(OSError, match=r"a line of metrics into .*metrics, got an error \(Is a directory\)"):
+        log.write(step=1, loss=0.5)
 
 
 # ---- the jaxlib that computes wrong numbers ------------------------------------------------------------------

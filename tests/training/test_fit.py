@@ -15,6 +15,7 @@ from training_helpers import (
     assert_close,
     assert_finite,
     batches,
+    exploding,
     first_params,
     first_state,
     interrupt_at,
@@ -22,11 +23,12 @@ from training_helpers import (
     lines,
     losses_of,
     noisy_loss,
+    poisoned_batches,
     run,
 )
 
 import rnnjax
-from rnnjax.training import Checkpoints, fit, init_state, make_tbptt_step, make_train_step, restore_progress
+from rnnjax.training import Checkpoints, fit, init_state, make_train_step, restore_progress
 
 # ---- steps ---------------------------------------------------------------------------------------------------
 
@@ -93,15 +95,15 @@ def stream_loss(params, carry, batch, *, key):
     return carry, rnnjax.losses.masked_mean(jnp.stack(errors))
 
 
-def test_a_tbptt_step_passes_the_carry_on_and_cuts_its_gradient():
+def test_a_step_of_a_stream_passes_the_carry_on_and_cuts_its_gradient():
     params = {"a": jnp.float32(0.9), "c": jnp.float32(-0.4)}
     windows = np.random.default_rng(0).normal(size=(3, 2, B)).astype(np.float32)
     first = jnp.asarray(np.random.default_rng(1).normal(size=B), jnp.float32)
-    step = make_tbptt_step(stream_loss, SGD)
-    state, carry = init_state(params, SGD, key=jax.random.key(0)), first
+    step = make_train_step(stream_loss, SGD)
+    state = init_state(params, SGD, key=jax.random.key(0), carry=first)
     wanted, wanted_carry = params, first
     for window in windows:
-        state, carry, metrics = step(state, carry, window)
+        state, metrics = step(state, window)
         constant = np.asarray(wanted_carry)  # a number, through which no gradient flows
 
         def mean(p, constant=constant, window=window):
@@ -111,7 +113,7 @@ def test_a_tbptt_step_passes_the_carry_on_and_cuts_its_gradient():
         (loss, wanted_carry), gradients = jax.value_and_grad(mean, has_aux=True)(wanted)
         wanted = jax.tree.map(lambda p, g: p - 0.1 * g, wanted, gradients)
         assert_close(state.params, wanted)
-        assert_close(carry, wanted_carry)
+        assert_close(state.carry, wanted_carry)
         np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
     assert metrics.count == 2 * B
 
@@ -119,26 +121,65 @@ def test_a_tbptt_step_passes_the_carry_on_and_cuts_its_gradient():
 def test_the_carry_is_not_started_again():
     params = {"a": jnp.float32(0.9), "c": jnp.float32(-0.4)}
     windows = np.random.default_rng(0).normal(size=(5, 2, B)).astype(np.float32)
-    state = init_state(params, optax.sgd(0.0), key=jax.random.key(0))
-    result = fit(
-        make_tbptt_step(stream_loss, optax.sgd(0.0)),
-        state,
-        lambda n: windows[n],
-        steps=5,
-        carry=jnp.full(B, 0.25),
-        progress=False,
-    )
+    state = init_state(params, optax.sgd(0.0), key=jax.random.key(0), carry=jnp.full(B, 0.25))
+    result = fit(make_train_step(stream_loss, optax.sgd(0.0)), state, lambda n: windows[n], steps=5, progress=False)
     carry = jnp.full(B, 0.25)
     for x in windows.reshape(10, B):
         carry = jnp.tanh(0.9 * carry + x)
-    assert_close(result.carry, carry)
+    assert_close(result.state.carry, carry)
 
 
-@pytest.mark.parametrize("answer", [jnp.float32(1.0), (jnp.float32(1.0), jnp.float32(2.0)), None])
-def test_a_loss_that_returns_no_sum_and_count_is_refused(answer):
+ONE, PARTS = np.float32(1.0), rnnjax.losses.SumCount(np.float32(1.0), np.float32(2.0))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (ONE, TypeError, r"a SumCount\(sum, count\), or \(SumCount, aux\), got float32"),
+        ((ONE, ONE), TypeError, r"got \(float32, float32\)"),
+        ((PARTS, {}, {}), TypeError, r"got \(SumCount, dict, dict\)"),
+        (None, TypeError, "got NoneType"),
+        ((PARTS, [ONE]), TypeError, "aux of loss_fn to be a dict of numbers by name, got list"),
+        ((PARTS, {3: ONE}), TypeError, "aux of loss_fn to be a dict of numbers by name, got dict"),
+        ((PARTS, {"loss": ONE}), ValueError, "without the names step, loss, .*, got 'loss'"),
+        ((PARTS, {"seen": np.zeros((3, 5))}), ValueError, r"'seen' of aux to be a number \[\], got shape \(3, 5\)"),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_refused(answer, error, message):
     step = make_train_step(lambda params, batch, *, key: answer, SGD)
-    with pytest.raises(TypeError, match=rf"loss_fn to return a SumCount\(sum, count\), got {type(answer).__name__}"):
+    with pytest.raises(error, match=message):
         step(first_state(SGD), batches(0))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (PARTS, TypeError, r"\(carry, SumCount\(sum, count\)\) since the state has a carry, got SumCount"),
+        ((np.zeros(B, np.float32), ONE), TypeError, "a SumCount.*got float32"),
+        (
+            (np.zeros(3, np.float32), PARTS),
+            ValueError,
+            r"a carry of float32\[7\], like that of the state, got float32\[3\]",
+        ),
+        ((np.zeros(B, np.int32), PARTS), ValueError, r"a carry of float32\[7\], .* got int32\[7\]"),
+        (({"h": np.zeros(B, np.float32)}, PARTS), ValueError, r"got \{'h': 'float32\[7\]'\}"),
+    ],
+)
+def test_a_loss_of_a_stream_returns_its_carry(answer, error, message):
+    state = first_state(SGD)._replace(carry=jnp.ones(B))
+    with pytest.raises(error, match=message):
+        make_train_step(lambda params, carry, batch, *, key: answer, SGD)(state, batches(0))
+
+
+def test_an_optimizer_is_one():
+    with pytest.raises(
+        TypeError, match="init_state: expected optimizer to be an optax gradient transformation, got float"
+    ):
+        init_state(first_params(), 0.1, key=jax.random.key(0))
+    with pytest.raises(
+        TypeError, match="make_train_step: expected optimizer to be an optax gradient transformation, got type"
+    ):
+        make_train_step(linear_loss, dict)
 
 
 # ---- fit: calls ----------------------------------------------------------------------------------------------
@@ -152,7 +193,7 @@ def test_fit_is_the_steps_one_after_the_other():
     assert (result.step, result.stopped, result.bad_step, result.metrics) == (11, "steps", None, {})
     assert_close(result.state.params, state.params)
     assert_same(result.best_params, result.state.params)
-    assert result.state.step == 11 and result.carry is None and result.seconds > 0
+    assert result.state.step == 11 and result.seconds > 0
 
 
 @pytest.mark.parametrize("steps_per_call", [4, 11, 13])
@@ -178,8 +219,8 @@ def test_every_batch_is_asked_for_once_and_in_order(steps_per_call):
     assert asked == list(range(11))
 
 
-@pytest.mark.parametrize(("steps_per_call", "traces"), [(1, 1), (4, 2)])  # of 4 steps, and of the 3 that are left
-def test_the_step_is_compiled_once(steps_per_call, traces):
+@pytest.mark.parametrize("steps_per_call", [1, 4])
+def test_the_step_is_traced_once(steps_per_call):
     count = []
 
     def loss_fn(params, batch, *, key):
@@ -187,7 +228,7 @@ def test_the_step_is_compiled_once(steps_per_call, traces):
         return linear_loss(params, batch, key=key)
 
     run(make_train_step(loss_fn, SGD), steps_per_call=steps_per_call)
-    assert len(count) == traces
+    assert len(count) == 1
 
 
 @pytest.mark.parametrize(
@@ -197,7 +238,7 @@ def test_callbacks_and_evaluations_come_at_their_steps(tmp_path, steps_per_call,
     called, evaluated = [], []
 
     def callback(snapshot):
-        assert snapshot.step == snapshot.state.step and snapshot.carry is None
+        assert snapshot.step == snapshot.state.step
         called.append((snapshot.step, snapshot.loss))
 
     def evaluate(state):
@@ -217,6 +258,86 @@ def test_callbacks_and_evaluations_come_at_their_steps(tmp_path, steps_per_call,
     written = lines(tmp_path / "metrics")
     assert [line["step"] for line in written if "held_out_loss" in line] == every_5
     assert all(losses_of(tmp_path / "metrics")[step] == loss for step, loss in called)
+
+
+def watched_loss(params, batch, *, key):
+    error = batch.x @ params["w"] + params["b"] - batch.y
+    large = rnnjax.losses.masked_mean((jnp.abs(error) > 0.5).astype(jnp.float32))
+    return linear_loss(params, batch, key=key), {"worst": jnp.max(jnp.abs(error)), "large": large}
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 4])
+def test_aux_of_the_loss_is_in_the_metrics_file_and_on_the_bar(tmp_path, capfd, steps_per_call):
+    result = run(
+        make_train_step(watched_loss, SGD),
+        steps_per_call=steps_per_call,
+        metrics_file=tmp_path / "metrics",
+        progress=True,
+    )
+    assert_close(result.state.params, run().state.params)
+    written = lines(tmp_path / "metrics")
+    assert [line["step"] for line in written] == list(range(1, 12))
+    for line in written:
+        n = line["step"] - 1
+        params = run(steps=n).state.params if n else first_params()
+        error = np.abs(batches(n).x @ params["w"] + params["b"] - batches(n).y)
+        np.testing.assert_allclose([line["worst"], line["large"]], [error.max(), np.mean(error > 0.5)], rtol=1e-5)
+    assert f"large {written[-1]['large']:.3g}, worst {written[-1]['worst']:.3g}, " in capfd.readouterr().err
+
+
+def test_evaluations_are_shown_as_they_come(capfd):
+    run(evaluate=lambda state: {"accuracy": 0.98765, "at": state.step}, evaluate_every=4, progress=True)
+    assert capfd.readouterr().out.splitlines() == [f"step {step}: accuracy 0.9877, at {step}" for step in (4, 8, 11)]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "error", "message"),
+    [
+        (0.5, TypeError, "expected evaluate to return a dict of numbers by name, got float"),
+        ({"accuracy": "high"}, TypeError, "expected evaluate to return numbers by name, got str for 'accuracy'"),
+        ({"step": 3}, ValueError, "expected evaluate to return names other than 'step'"),
+        (
+            {"held_out_loss": np.zeros(3)},
+            ValueError,
+            r"expected 'held_out_loss' to be one number for patience, got shape \(3,\)",
+        ),
+    ],
+)
+def test_an_evaluation_is_numbers_by_name(evaluation, error, message):
+    with pytest.raises(error, match=f"fit: {message}"):
+        run(evaluate=lambda state: evaluation, evaluate_every=3, patience=2)
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        ((print, 3), r"to be pairs \(every, call\), got \(builtin_function_or_method, int\)"),
+        ((3, None), r"to be pairs \(every, call\), got \(int, NoneType\)"),
+        ((2.5, print), r"to be pairs \(every, call\), got \(float, builtin_function_or_method\)"),
+        (print, r"to be pairs \(every, call\), got builtin_function_or_method"),
+    ],
+)
+def test_callbacks_are_pairs(callback, message):
+    with pytest.raises(TypeError, match=f"fit: expected callbacks {message}"):
+        run(callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("step_fn", "message"),
+    [
+        (None, "expected step_fn to be a function, got NoneType"),
+        (lambda state, batch: PARTS, r"expected step_fn to return \(TrainState, Metrics\), got SumCount"),
+        (lambda state, batch: (state, PARTS), r"expected step_fn to return \(TrainState, Metrics\), got tuple"),
+    ],
+)
+def test_a_step_returns_a_state_and_metrics(step_fn, message):
+    with pytest.raises(TypeError, match=f"fit: {message}"):
+        run(step_fn)
+
+
+def test_a_state_is_one():
+    with pytest.raises(TypeError, match="fit: expected state to be a TrainState, got dict; init_state makes one"):
+        fit(STEP, first_params(), batches, steps=3)
 
 
 def test_there_is_an_evaluation_at_the_end_in_any_case():
@@ -295,14 +416,6 @@ def test_patience_without_evaluations_is_refused(options):
 # ---- fit: NaN guard ------------------------------------------------------------------------------------------
 
 
-def poisoned_batches(bad):
-    def of(step):
-        batch = batches(step)
-        return batch._replace(y=batch.y * np.nan) if step >= bad else batch
-
-    return of
-
-
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 @pytest.mark.parametrize("bad", [0, 2, 6, 8, 10])  # first, inside and last of a call
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(steps_per_call, bad):
@@ -323,12 +436,6 @@ def test_a_gradient_that_is_not_finite_stops_too():
     result = run(make_train_step(loss_fn, SGD))
     assert (result.stopped, result.bad_step, result.step) == ("non_finite", 1, 0)
     assert_same(result.state.params, first_params())
-
-
-def exploding(bad):
-    """A learning rate that becomes infinite at one update: its loss is finite, its parameters are not."""
-    optimizer = optax.sgd(lambda count: jnp.where(count == bad, jnp.inf, 0.1))
-    return make_train_step(linear_loss, optimizer), optimizer
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 2, 3, 4])
