@@ -32,20 +32,22 @@ class Report:
         self, *, metrics_file: str | os.PathLike | None, log_every: int, shown: bool, step: int, steps: int, unit: str
     ):
         self._log, self._log_every, self._unit = MetricsLog(metrics_file, step), log_every, unit
-        self._bar, self._speed = open_bar(shown, steps, step), Speed()
+        self._shown, self._bar, self._speed = shown, open_bar(shown, steps, step), Speed()
 
     def call(self, call: Call) -> None:
         """Writes the lines of a call, and moves the bar."""
         metrics = call.metrics
-        self._speed.add(float(metrics.count.reshape(len(metrics.count), -1).mean(axis=1).sum()))  # of one model
+        self._speed.add(float(metrics.count.sum()) / metrics.count[0].size)  # of one model
+        arrays = {"loss": metrics.loss, "grad_norm": metrics.grad_norm, **metrics.aux}
+        numbers = {name: array.tolist() for name, array in arrays.items()}
         rate = round(self._speed.rate) or None
         for i, step in enumerate(range(call.previous + 1, call.step + 1)):
             if step % self._log_every == 0:
-                aux = {name: values[i] for name, values in metrics.aux.items()}
-                numbers = {"loss": metrics.loss[i], "grad_norm": metrics.grad_norm[i]}
-                self._log.write(step=step, **numbers, tokens_per_second=rate, **aux)
-        self._bar.set_postfix_str(postfix(last_of(metrics), self._speed.rate, self._unit), refresh=False)
-        self._bar.update(call.step - call.previous)
+                these = {name: values[i] for name, values in numbers.items()}
+                self._log.write(step=step, **these, tokens_per_second=rate)
+        if self._shown:
+            self._bar.set_postfix_str(postfix(last_of(metrics), self._speed.rate, self._unit), refresh=False)
+            self._bar.update(call.step - call.previous)
 
     def evaluation(self, step: int, evaluation: Mapping[str, Any]) -> None:
         """Writes the line of an evaluation, and shows it above the bar."""
