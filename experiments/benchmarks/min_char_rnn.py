@@ -18,15 +18,17 @@ if "--one-kernel-loops" in sys.argv:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {option}"
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from tests.min_char_rnn_twin import Twin, initial_weights
 
 import rnnjax
-from experiments import char_lm
+from experiments.char_lm import __main__ as char_lm
+from experiments.char_lm.model import make_model
+from experiments.char_lm.presets import PRESETS
 from experiments.lib import cli, report
-from experiments.lib.language import OBJECTIVES, Stream, make_loss, make_sampler
+from experiments.lib.language import first_stream, make_loss, make_sampler
 from experiments.lib.optimization import make_optimizer
+from rnnjax.decoding import at_temperature
+from tests.support.min_char_rnn_twin import Twin, initial_weights
 
 NAME = "min_char_rnn"
 ITERATIONS = 100
@@ -46,31 +48,22 @@ class Config:
 
 def make_program(config, streams, vocabulary_size: int, seed: int):
     """`round -> smoothed loss`: 100 iterations and 200 drawn characters of the preset."""
-    model, optimizer = char_lm.make_model(config, vocabulary_size), make_optimizer(config)
-    objective = OBJECTIVES[config.objective]
-    step = rnnjax.training.make_tbptt_step(make_loss(model, 1, objective), optimizer, objective=objective)
-    sampler = make_sampler(model, config.sample_length, config.temperature)
-
-    @jax.jit
-    def iterations(state, stream, windows):
-        def body(pair, window):
-            state, stream, metrics = step(*pair, window)
-            return (state, stream), metrics.loss
-
-        return jax.lax.scan(body, (state, stream), windows)
-
-    state = rnnjax.training.init_state(model.init(jax.random.key(seed)), optimizer, key=jax.random.key(seed))
-    stream = Stream(model.initial_carry((1,)), jnp.float32(0))
-    pair = (state, stream)
+    model, optimizer = make_model(config, vocabulary_size), make_optimizer(config)
+    objective = char_lm.OBJECTIVES[config.objective]
+    step = rnnjax.training.make_train_step(make_loss(model), optimizer, objective=objective)
+    sampler = make_sampler(model, config.sample_length, [at_temperature(config.temperature)])
+    iterations = jax.jit(lambda state, windows: jax.lax.scan(step, state, windows))
+    key, stream = jax.random.key(seed), first_stream(model, 1, vocabulary_size)
+    state = rnnjax.training.init_state(model.init(key), optimizer, key=key, carry=stream)
 
     def run(round_number: int) -> None:
-        nonlocal pair
+        nonlocal state
         first = round_number * ITERATIONS
         windows = [streams.window(first + i) for i in range(ITERATIONS)]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *windows)
-        drawn = sampler(pair[0].params, pair[1].cell, stacked.inputs[0, 0, 0], jax.random.key(round_number))
-        pair, losses = iterations(*pair, stacked)
-        np.asarray(losses), np.asarray(drawn)
+        drawn = sampler(state.params, state.carry.cell, stacked.inputs[0, 0, 0], jax.random.key(round_number))
+        state, metrics = iterations(state, stacked)
+        np.asarray(metrics.loss), np.asarray(drawn)
 
     return run
 
@@ -78,7 +71,7 @@ def make_program(config, streams, vocabulary_size: int, seed: int):
 def main(config: Config) -> dict:
     """Times both, round by round, and returns the medians and their ratio."""
     began = time.perf_counter()
-    preset = dataclasses.replace(char_lm.PRESETS["min-char-rnn"], data=config.data)
+    preset = char_lm.Config(**{**PRESETS["min-char-rnn"], "data": config.data})
     vocabulary, ids, _ = char_lm.load(preset)
     vocabulary_size = len(vocabulary.symbols)
     streams = rnnjax.data.make_streams(ids, batch_size=1, steps=preset.window)

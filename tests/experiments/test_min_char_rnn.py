@@ -6,7 +6,7 @@ first hundred iterations, so that no second implementation, and not the twin its
 the twin's own state before it, the same loss and the same state after it.
 """
 
-import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,13 @@ import pytest
 from min_char_rnn_twin import Twin, initial_weights
 
 import rnnjax
-from experiments import char_lm
-from experiments.lib.language import OBJECTIVES, Stream, make_loss
+from experiments.char_lm import __main__ as char_lm
+from experiments.char_lm.model import Params, make_model
+from experiments.char_lm.presets import PRESETS
+from experiments.lib.language import Stream, first_stream, make_loss
 from experiments.lib.optimization import make_optimizer
 
-CONFIG = char_lm.PRESETS["min-char-rnn"]
+CONFIG = char_lm.Config(**PRESETS["min-char-rnn"])
 HIDDEN, WINDOW = 100, 25
 
 
@@ -32,25 +34,25 @@ def ids():
 
 def params_of(weights):
     rnn = rnnjax.RNNParams(jnp.asarray(weights.w_xh.T), jnp.asarray(weights.w_hh.T), jnp.asarray(weights.b_h[:, 0]))
-    return char_lm.Params(rnnjax.Layers((rnn,)), jnp.asarray(weights.w_hy.T), jnp.asarray(weights.b_y[:, 0]))
+    return Params(rnnjax.Layers((rnn,)), jnp.asarray(weights.w_hy.T), jnp.asarray(weights.b_y[:, 0]))
 
 
 def program_state(twin, optimizer):
-    """The twin's state as the program has it: weights, memory of Adagrad, hidden state, smoothed loss."""
-    state = rnnjax.training.init_state(params_of(twin.weights), optimizer, key=jax.random.key(0))
+    """The twin's state as the program has it: weights, memory of Adagrad, hidden state, smoothed mean loss."""
+    hidden = rnnjax.Layers((rnnjax.RNNCarry(jnp.asarray(twin.h.T)),))
+    stream = Stream(hidden, jnp.asarray([twin.smooth_loss / WINDOW]))
+    state = rnnjax.training.init_state(params_of(twin.weights), optimizer, key=jax.random.key(0), carry=stream)
     memory = params_of(twin.memory)
     clip, rss, scale = state.opt_state[0]
-    state = state._replace(opt_state=((clip, rss._replace(sum_of_squares=memory), scale), *state.opt_state[1:]))
-    carry = rnnjax.Layers((rnnjax.RNNCarry(jnp.asarray(twin.h.T)),))
-    return state, Stream(carry, jnp.asarray(twin.smooth_loss))
+    return state._replace(opt_state=((clip, rss._replace(sum_of_squares=memory), scale), *state.opt_state[1:]))
 
 
 def program(vocabulary_size):
     """The preset's optimizer and its update, compiled."""
     optimizer = make_optimizer(CONFIG)
-    objective = OBJECTIVES[CONFIG.objective]
-    loss_fn = make_loss(char_lm.make_model(CONFIG, vocabulary_size), 1, objective)
-    return optimizer, jax.jit(rnnjax.training.make_tbptt_step(loss_fn, optimizer, objective=objective))
+    objective = char_lm.OBJECTIVES[CONFIG.objective]
+    loss_fn = make_loss(make_model(CONFIG, vocabulary_size))
+    return optimizer, jax.jit(rnnjax.training.make_train_step(loss_fn, optimizer, objective=objective))
 
 
 def relative(a, b):
@@ -61,7 +63,7 @@ def test_preset_is_the_program():
     assert (CONFIG.cell, CONFIG.layers, CONFIG.hidden) == ("rnn", 1, HIDDEN)
     assert (CONFIG.batch, CONFIG.window, CONFIG.restart_every) == (1, WINDOW, 0)
     assert (CONFIG.sample_every, CONFIG.sample_length, CONFIG.temperature) == (100, 200, 1.0)
-    model = char_lm.make_model(CONFIG, 67)
+    model = make_model(CONFIG, 67)
     params = model.init(jax.random.key(0))
     for w in (params.layers.layers[0].w_x, params.layers.layers[0].w_h, params.w_y):
         assert abs(float(jnp.std(w)) - 0.01) < 1e-3 and abs(float(jnp.mean(w))) < 1e-3
@@ -76,11 +78,10 @@ def test_each_of_the_first_thousand_iterations(ids):
         optimizer, step = program(vocabulary_size)
         streams = rnnjax.data.make_streams(ids, batch_size=1, steps=WINDOW)
         for iteration in range(1000):
-            state, stream = program_state(twin, optimizer)
-            state, stream, metrics = step(state, stream, streams.window(iteration))
-            loss = twin.step()
+            state, metrics = step(program_state(twin, optimizer), streams.window(iteration))
+            stream, loss = state.carry, twin.step()
             assert relative(metrics.loss * WINDOW, loss) < 1e-10, f"loss of iteration {iteration}"
-            assert relative(stream.smooth_loss, twin.smooth_loss) < 1e-10, f"smoothed loss of iteration {iteration}"
+            assert relative(stream.smooth_loss[0] * WINDOW, twin.smooth_loss) < 1e-10, f"smoothed, {iteration}"
             np.testing.assert_allclose(stream.cell.layers[0].h[0], twin.h[:, 0], atol=1e-10)
             for ours, theirs in zip(
                 jax.tree.leaves(state.params), jax.tree.leaves(params_of(twin.weights)), strict=True
@@ -94,10 +95,10 @@ def test_free_run_before_chaos(ids):
     with jax.enable_x64(True):
         twin = Twin(ids, initial_weights(HIDDEN, vocabulary_size, seed=0))
         optimizer, step = program(vocabulary_size)
-        state, stream = program_state(twin, optimizer)
+        state = program_state(twin, optimizer)
         streams = rnnjax.data.make_streams(ids, batch_size=1, steps=WINDOW)
         for iteration in range(iterations):
-            state, stream, metrics = step(state, stream, streams.window(iteration))
+            state, metrics = step(state, streams.window(iteration))
             assert relative(metrics.loss * WINDOW, twin.step()) < 1e-4, f"loss of iteration {iteration}"
 
 
@@ -126,6 +127,6 @@ def test_stream_wraps_like_the_program():
 
 
 def test_smoothed_loss_starts_from_a_uniform_guess():
-    config = dataclasses.replace(CONFIG, hidden=11)
-    uniform = rnnjax.losses.SumCount(np.log(67) * WINDOW, WINDOW)
-    assert float(OBJECTIVES[config.objective](uniform)) == pytest.approx(-np.log(1 / 67) * WINDOW)
+    stream = first_stream(make_model(CONFIG, 67), 1, 67)
+    assert stream.smooth_loss.shape == (1,)
+    assert float(stream.smooth_loss[0]) == pytest.approx(math.log(67))
