@@ -1,26 +1,44 @@
-"""Decoding over step functions: sampling, beam search, scores of given sequences."""
+"""Decoding over step functions: sampling, beam search, constraints, scores, ensembles, error attribution."""
 
 from rnnjax._types import StepFn
-from rnnjax.decoding._beam import BeamResult, beam_search
+from rnnjax.decoding._attribution import ErrorAttribution, attribute_errors
+from rnnjax.decoding._beam_search import BeamResult, beam_search
+from rnnjax.decoding._constraints import (
+    at_temperature,
+    ban_tokens,
+    force_prefix,
+    keep_top_k,
+    keep_top_p,
+    min_length,
+    no_repeat_ngram,
+)
 from rnnjax.decoding._ensemble import ensemble
-from rnnjax.decoding._sampling import SampleResult, chain, greedy, sample, sample_with_carry, temperature, top_k, top_p
-from rnnjax.decoding._scoring import ErrorAttribution, SequenceScores, attribute_errors, score_sequences
+from rnnjax.decoding._sample import SampleResult, greedy, sample
+from rnnjax.decoding._score_sequences import SequenceScores, score_sequences
+from rnnjax.decoding._scores import Score, average_length, gnmt_length, length_normalised, with_coverage
 
 __all__ = [
     "BeamResult",
     "ErrorAttribution",
     "SampleResult",
+    "Score",
     "SequenceScores",
     "StepFn",
+    "at_temperature",
     "attribute_errors",
+    "average_length",
+    "ban_tokens",
     "beam_search",
-    "chain",
     "ensemble",
+    "force_prefix",
+    "gnmt_length",
     "greedy",
+    "keep_top_k",
+    "keep_top_p",
+    "length_normalised",
+    "min_length",
+    "no_repeat_ngram",
     "sample",
-    "sample_with_carry",
     "score_sequences",
-    "temperature",
-    "top_k",
-    "top_p",
+    "with_coverage",
 ]

@@ -10,7 +10,7 @@ from rnnjax._types import Array, Carry, StepFn
 
 
 def ensemble(step_fns: Sequence[StepFn], *, weights: Sequence[float] | None = None, average: str = "log") -> StepFn:
-    """Several models of the same vocabulary as one.
+    """Combines several models of the same vocabulary into one step function.
 
         average="log":  logits = sum_m w_m log softmax(logits^m)           the geometric mean, not normalised
         average="prob": logits = log sum_m w_m softmax(logits^m)           the mean of the distributions
@@ -19,7 +19,7 @@ def ensemble(step_fns: Sequence[StepFn], *, weights: Sequence[float] | None = No
 
     Args:
       step_fns: M functions `(carry, token [K]) -> (carry, logits [K, V])`.
-      weights: M positive numbers, made to sum to one; equal if None.
+      weights: M positive numbers, scaled to sum to one; equal if None.
       average: "log" or "prob".
 
     Returns:
