@@ -387,7 +387,7 @@ def fit_networks(name: str, model, task: Task, config: Config, run: experiment.R
         tests.append(np.mean([forecast(params, test) for params in each], axis=0))
         return {"held_out_loss": float((errors[-1] / errors[0].mean(axis=0)).mean())}
 
-    train(config, init_all, loss_fn, batches, run.folder, name=name, evaluate=evaluate, unit="g")
+    train(config, init_all, loss_fn, batches, run.folder, name=name, evaluate=evaluate, unit="value")
     return choose(errors, tests, [f"{config.evaluate_every * count} updates" for count in range(len(errors))])
 
 
