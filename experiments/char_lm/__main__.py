@@ -102,7 +102,7 @@ def make_sample_writer(config: Config, folder: Path, model: language.LanguageMod
         text, smooth_loss = vocabulary.decode(np.asarray(ids)), unit * float(stream.smooth_loss.mean())
         log.write(step=snapshot.step, smooth_loss=smooth_loss, text=text)
         if config.preset != "min-char-rnn" or snapshot.step in SHOWN or snapshot.step % 1000 == 0:
-            tqdm.write(f"--- {snapshot.step} updates, smoothed loss {smooth_loss:.3f}\n{text}\n", file=sys.stdout)
+            tqdm.write(f"--- {snapshot.step} updates\n{text}\n", file=sys.stdout)
 
     return write_sample
 
