@@ -20,15 +20,20 @@ Activation = Callable[[Array], Array]
 
 
 class Cell(NamedTuple):
-    """A recurrent cell: three pure functions.
+    """A recurrent cell: three pure functions, and the sizes they are for.
 
-    Any three functions that keep the contract are a cell; `rnnjax.testing.check_cell` tests that they do.
+    Any three functions that keep the contract are a cell; `rnnjax.testing.check_cell` tests that they do. The sizes are
+    known for every cell of this library. A cell of your own may leave them out, until something needs them, such as a
+    combinator that makes parameters for the output: `cell._replace(output_size=...)`.
 
     Attributes:
       init: `(key) -> params`.
-      initial_carry: `(batch_shape=(), dtype=float32) -> carry`; every leaf is an array `[*batch_shape, ...]`.
-      apply: `(params, carry, x[..., F]) -> (carry, y[..., H])`; the carry it returns has the structure,
-        shapes and dtypes of the carry it took.
+      initial_carry: `(batch_shape=(), dtype=float32) -> carry`; every leaf is an array `[*batch_shape, ...]`, and
+        floats are of that dtype.
+      apply: `(params, carry, x[..., F]) -> (carry, y[..., H])`; the carry it returns has the structure, shapes and
+        dtypes of the carry it took.
+      input_size: F, or None if unknown; of the first leaf where x is a tree.
+      output_size: H, the last axis of y, or None if unknown; of the first leaf where y is a tree.
 
     Example:
       A cell that adds up its inputs:
@@ -38,12 +43,14 @@ class Cell(NamedTuple):
       >>> class SumCarry(NamedTuple):
       ...     total: jax.Array  # [..., 2]
       >>> def apply(params, carry, x):
-      ...     total = carry.total + x
+      ...     total = carry.total + x.astype(carry.total.dtype)
       ...     return SumCarry(total), total
       >>> cell = rnnjax.Cell(
       ...     init=lambda key: (),
       ...     initial_carry=lambda batch_shape=(), dtype=jnp.float32: SumCarry(jnp.zeros((*batch_shape, 2), dtype)),
       ...     apply=apply,
+      ...     input_size=2,
+      ...     output_size=2,
       ... )
       >>> carry, ys = rnnjax.unroll(cell, (), jnp.ones((4, 3, 2)))
       >>> ys[:, 0, 0].tolist()
@@ -53,13 +60,15 @@ class Cell(NamedTuple):
     init: Callable[[Key], Params]
     initial_carry: Callable[..., Carry]
     apply: Callable[[Params, Carry, Any], tuple[Carry, Any]]
+    input_size: int | None = None
+    output_size: int | None = None
 
 
 class Layers(NamedTuple):
-    """Parameters, or carries, of layers that lie on each other.
+    """Parameters, or carries, of stacked layers.
 
     Attributes:
-      layers: one entry a layer, the first that which sees the inputs.
+      layers: one entry per layer, from the one that sees the inputs to the last.
     """
 
     layers: tuple[Any, ...]

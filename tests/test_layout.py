@@ -151,7 +151,8 @@ def test_docstrings_name_the_arguments():
             doc = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
             if doc and "Args:" in doc:
                 section = doc.split("Args:")[1].split("\n\n")[0]
-                named = set(re.findall(r"^\s+\*{0,2}(\w+):", section, re.M))
+                entries = re.findall(r"^\s+((?:\*{0,2}\w+, )*\*{0,2}\w+):", section, re.M)
+                named = {name.strip("*") for entry in entries for name in entry.split(", ")}
                 arguments = node.args
                 given = {a.arg for a in arguments.args + arguments.kwonlyargs + arguments.posonlyargs}
                 given |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a}

@@ -1,41 +1,32 @@
 """Cells: pure functions `(params, carry, x) -> (carry, y)` that read like their equations, and constructors.
 
-What all of them share:
+What all cell functions share:
 
 - x is `[..., F]`, carry leaves and y are `[..., H]`, with the same axes in front; y is the new h.
 - Weights multiply from the right, `x @ w_x + h @ w_h + b`; the gates lie side by side in the last axis.
-- Products are computed in `dtype` (that of the weight if None) and accumulated in at least float32; everything
-  else is computed, carried and returned in the dtype of the carry. So bfloat16 weights, or
-  `dtype=jnp.bfloat16`, with a float32 carry are the usual mixed precision.
 - `recurrent_mask` `[..., H]` is m in h~ = m * h: the h that enters the products, not the h that is kept
   (recurrent dropout tied over time, Gal & Ghahramani 2016). None means ones. `rnnjax.dropout` draws it.
-- Initialisers are those of jax.nn.initializers or rnnjax.cells, applied gate by gate: by default Glorot
-  uniform for w_x, orthogonal for w_h, zeros for b. A `b_init` gets the whole bias vector and replaces it,
-  forget bias included.
-- A constructor returns a `Cell` whose `apply` is a `functools.partial` of the cell function, so that the
-  function and its options can be read off it.
+- `dtype` is that of the products, by default that of the weights. They are accumulated in at least float32; everything
+  else is computed, carried and returned in the dtype of the carry. So bfloat16 weights, or `dtype=jnp.bfloat16`, with a
+  float32 carry are the usual mixed precision.
+- `output_activation` is the elementwise function of the cell state c that an LSTM applies in the last line of its
+  equation: `jnp.tanh`, or `jax.nn.identity` for h = o * c, as some course notes write it.
+- x or a carry of the wrong shape or dtype raises ValueError or TypeError, which says what was expected.
 
-One file a family: rnn, gru, lstm, and their variants: gated (fewer gates), layer_norm, conv.
+What all constructors share:
+
+- A constructor `name(input_size, hidden_size, *, ...)` returns a `Cell` whose `apply` is a `functools.partial` of
+  `name_cell`, so that the function and its options can be read off it.
+- The options of `CellOptions` say how parameters are initialised and which dtypes they and the products have.
+- Initialisers are those of jax.nn.initializers or rnnjax.cells, applied gate by gate; biases are zero but for the
+  forget bias of the LSTMs.
+- A size that is not a positive int raises ValueError, an option that the cell does not have TypeError.
 """
 
-from rnnjax.cells._conv import ConvLSTMParams, conv_lstm, conv_lstm_cell
-from rnnjax.cells._gated import (
-    CIFGParams,
-    MGUParams,
-    cifg_lstm,
-    cifg_lstm_cell,
-    mgu,
-    mgu_cell,
-)
-from rnnjax.cells._gru import (
-    GRUCarry,
-    GRUParams,
-    SimpleGRUParams,
-    gru,
-    gru_cell,
-    simple_gru,
-    simple_gru_cell,
-)
+from rnnjax.cells._cifg_lstm import CIFGParams, cifg_lstm, cifg_lstm_cell
+from rnnjax.cells._common import CellOptions
+from rnnjax.cells._conv_lstm import ConvLSTMParams, conv_lstm, conv_lstm_cell
+from rnnjax.cells._gru import GRUCarry, GRUParams, SimpleGRUParams, gru, gru_cell, simple_gru, simple_gru_cell
 from rnnjax.cells._initializers import chrono_init, identity_init
 from rnnjax.cells._layer_norm import (
     LayerNormGRUParams,
@@ -45,19 +36,14 @@ from rnnjax.cells._layer_norm import (
     layer_norm_lstm,
     layer_norm_lstm_cell,
 )
-from rnnjax.cells._lstm import (
-    LSTMCarry,
-    LSTMParams,
-    PeepholeLSTMParams,
-    lstm,
-    lstm_cell,
-    peephole_lstm,
-    peephole_lstm_cell,
-)
+from rnnjax.cells._lstm import LSTMCarry, LSTMParams, lstm, lstm_cell
+from rnnjax.cells._mgu import MGUParams, mgu, mgu_cell
+from rnnjax.cells._peephole_lstm import PeepholeLSTMParams, peephole_lstm, peephole_lstm_cell
 from rnnjax.cells._rnn import RNNCarry, RNNParams, rnn, rnn_cell
 
 __all__ = [
     "CIFGParams",
+    "CellOptions",
     "ConvLSTMParams",
     "GRUCarry",
     "GRUParams",

@@ -1,25 +1,12 @@
 """Gated recurrent units: the GRU in its two forms, and the simplified one with an update gate only."""
 
-import functools
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell, Initializer, Key
-from rnnjax.cells._common import (
-    add_bias,
-    check_sizes,
-    check_step,
-    glorot,
-    init_weights,
-    masked_h,
-    matmul,
-    orthogonal,
-    preactivations,
-    zero_carry,
-    zeros,
-)
+from rnnjax._types import Array, Cell
+from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul, preactivations
 
 
 class GRUParams(NamedTuple):
@@ -35,7 +22,7 @@ class GRUParams(NamedTuple):
     w_x: Array
     w_h: Array
     b: Array
-    b_h: Array | None
+    b_h: Array | None = None
 
 
 class GRUCarry(NamedTuple):
@@ -50,15 +37,10 @@ class GRUCarry(NamedTuple):
 
 @jax.named_scope("gru_cell")
 def gru_cell(
-    params: GRUParams,
-    carry: GRUCarry,
-    x: Array,
-    *,
-    reset_after: bool = True,
-    recurrent_mask: Array | None = None,
-    dtype=None,
-) -> tuple[GRUCarry, Array]:
-    """The gated recurrent unit, in the polarity h = u * n + (1 - u) * h.
+    params: GRUParams, carry: GRUCarry, x: Array, *,
+    reset_after: bool = True, recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[GRUCarry, Array]:  # fmt: skip
+    """Steps the gated recurrent unit, in the polarity h = u * n + (1 - u) * h.
 
         r = sigmoid(x W_xr + h W_hr + b_r)
         u = sigmoid(x W_xu + h W_hu + b_u)
@@ -72,17 +54,15 @@ def gru_cell(
 
     Args:
       params: `GRUParams(w_x [F, 3H], w_h [H, 3H], b [3H], b_h [H] or None)`.
-      carry: `GRUCarry(h [..., H])`.
-      x: `[..., F]`.
+      carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
       reset_after: whether r multiplies after the recurrent product; then params.b_h is an array.
-      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
 
     Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype, or b_h missing or superfluous.
+      ValueError: params.b_h missing or superfluous.
 
     Example:
       With all parameters zero, u = 1/2 and n = 0, so that h is halved:
@@ -115,30 +95,16 @@ def gru_cell(
     return GRUCarry(h), h
 
 
-def gru(
-    input_size: int,
-    hidden_size: int,
-    *,
-    reset_after: bool = True,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = orthogonal,
-    b_init: Initializer = zeros,
-    dtype=None,
-    param_dtype=jnp.float32,
-) -> Cell:
-    """The gated recurrent unit `gru_cell`, as a `Cell`.
+def gru(input_size: int, hidden_size: int, *, reset_after: bool = True, **options: Unpack[CellOptions]) -> Cell:
+    """Makes a `Cell` of `gru_cell`, the gated recurrent unit.
 
     Args:
       input_size: F.
       hidden_size: H.
       reset_after: whether the reset gate multiplies after the recurrent product (True, as in cuDNN) or before
         it (False, as in the paper).
-      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
-      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
-      b_init: initialiser of the whole b `[3H]`; `rnnjax.cells.chrono_init(max_lag, gates="run")` for long memory.
-        b_h starts from zeros.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag, "run")` for long memory. b_h starts
+        from zeros.
 
     Returns:
       A `Cell` with `GRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -150,19 +116,9 @@ def gru(
       >>> ys.shape
       (7, 2, 5)
     """
-    check_sizes("gru", input_size=input_size, hidden_size=hidden_size)
-
-    weights = init_weights(
-        input_size, hidden_size, 3, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
-    )
-
-    def init(key: Key) -> GRUParams:
-        return GRUParams(*weights(key), jnp.zeros((hidden_size,), param_dtype) if reset_after else None)
-
-    return Cell(
-        init,
-        zero_carry(GRUCarry, hidden_size),
-        functools.partial(gru_cell, reset_after=reset_after, dtype=dtype),
+    zero = {"b_h": (hidden_size,)} if reset_after else {}
+    return make_cell(
+        gru_cell, GRUParams, GRUCarry, "run", input_size, hidden_size, options, zero=zero, reset_after=reset_after
     )
 
 
@@ -170,9 +126,9 @@ class SimpleGRUParams(NamedTuple):
     """Parameters of `simple_gru_cell`; gates in the order u, n.
 
     Attributes:
-      w_x: input weights `[F, 2H]`.
-      w_h: recurrent weights `[H, 2H]`.
-      b: bias `[2H]`.
+      w_x: input weights `[F, 2H]`, W_xu and W_xn.
+      w_h: recurrent weights `[H, 2H]`, W_hu and W_hn.
+      b: bias `[2H]`, b_u and b_n.
     """
 
     w_x: Array
@@ -182,14 +138,9 @@ class SimpleGRUParams(NamedTuple):
 
 @jax.named_scope("simple_gru_cell")
 def simple_gru_cell(
-    params: SimpleGRUParams,
-    carry: GRUCarry,
-    x: Array,
-    *,
-    recurrent_mask: Array | None = None,
-    dtype=None,
+    params: SimpleGRUParams, carry: GRUCarry, x: Array, *, recurrent_mask: Array | None = None, dtype=None
 ) -> tuple[GRUCarry, Array]:
-    """The simplified GRU: an update gate only.
+    """Steps the simplified GRU, which has an update gate only.
 
         u = sigmoid(x W_xu + h W_hu + b_u)
         n = tanh(x W_xn + h W_hn + b_n)
@@ -199,16 +150,11 @@ def simple_gru_cell(
 
     Args:
       params: `SimpleGRUParams(w_x [F, 2H], w_h [H, 2H], b [2H])`.
-      carry: `GRUCarry(h [..., H])`.
-      x: `[..., F]`.
-      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
+      recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
-
-    Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype.
 
     Example:
       >>> import jax.numpy as jnp
@@ -224,26 +170,13 @@ def simple_gru_cell(
     return GRUCarry(h), h
 
 
-def simple_gru(
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = orthogonal,
-    b_init: Initializer = zeros,
-    dtype=None,
-    param_dtype=jnp.float32,
-) -> Cell:
-    """The simplified GRU `simple_gru_cell`, as a `Cell`.
+def simple_gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Cell:
+    """Makes a `Cell` of `simple_gru_cell`, the simplified GRU.
 
     Args:
       input_size: F.
       hidden_size: H.
-      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
-      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
-      b_init: initialiser of the whole b `[2H]`; `rnnjax.cells.chrono_init(max_lag, gates="un")` for long memory.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag, "un")` for long memory.
 
     Returns:
       A `Cell` with `SimpleGRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -253,13 +186,4 @@ def simple_gru(
       >>> rnnjax.simple_gru(3, 5).init(jax.random.key(0)).w_h.shape
       (5, 10)
     """
-    check_sizes("simple_gru", input_size=input_size, hidden_size=hidden_size)
-
-    weights = init_weights(
-        input_size, hidden_size, 2, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
-    )
-
-    def init(key: Key) -> SimpleGRUParams:
-        return SimpleGRUParams(*weights(key))
-
-    return Cell(init, zero_carry(GRUCarry, hidden_size), functools.partial(simple_gru_cell, dtype=dtype))
+    return make_cell(simple_gru_cell, SimpleGRUParams, GRUCarry, "un", input_size, hidden_size, options)

@@ -1,13 +1,38 @@
-"""Initialisers of recurrent weights and biases that jax.nn.initializers does not have."""
+"""Initialisers of weights and biases: the defaults of the cells, and those that jax.nn.initializers lacks."""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Initializer, Key
 
+glorot = jax.nn.initializers.glorot_uniform()
+ones = jax.nn.initializers.ones
+zeros = jax.nn.initializers.zeros
+
+
+def orthogonal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """jax.nn.initializers.orthogonal, one matrix after the other under vmap.
+
+    jaxlib before 0.11 lets batched QR decompositions of one program wait for each other forever on a CPU of few cores.
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: jax.nn.initializers.orthogonal()(key, shape, dtype))(key)
+
+
+def constant_by_gate(gates: str, values: Mapping[str, float]) -> Initializer:
+    """Initialises biases `[G * H]` with one value per gate, zero for a gate without one."""
+
+    def init(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+        del key  # nothing is random
+        of_gates = [jnp.full(shape[0] // len(gates), values.get(gate, 0.0), dtype) for gate in gates]
+        return jnp.concatenate(of_gates)
+
+    return init
+
 
 def identity_init(scale: float = 1.0) -> Initializer:
-    """w_h = scale * I, the recurrent weights of the ReLU RNN (IRNN).
+    """Makes w_h = scale * I, the recurrent weights of the ReLU RNN (IRNN).
 
     Reference: Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear
     units".
@@ -35,9 +60,9 @@ def identity_init(scale: float = 1.0) -> Initializer:
 
 
 def chrono_init(max_lag: float, gates: str = "ifgo") -> Initializer:
-    """Biases that spread the memory of the units over lags from 1 to max_lag steps.
+    """Spreads the memory of the units over lags from 1 to max_lag steps, by their biases.
 
-    With u ~ log(Uniform(1, max_lag - 1)), one draw a unit:
+    With u ~ log(Uniform(1, max_lag - 1)), drawn once per unit:
 
         b_f = u      (a forget gate "f" keeps about exp(u) steps)
         b_i = -u     (an input gate "i" lets in what the forget gate lets out)
@@ -48,11 +73,14 @@ def chrono_init(max_lag: float, gates: str = "ifgo") -> Initializer:
 
     Args:
       max_lag: the longest lag expected, in steps; more than 2.
-      gates: the gates of the bias vector in their order, a letter each: "ifgo" for the LSTM and its peephole
+      gates: the gates of the bias vector in their order, one letter each: "ifgo" for the LSTM and its peephole
         and layer-norm forms, "fgo" for the coupled-gate LSTM, "run" for the GRU, "un" for the simplified GRU.
 
     Returns:
       An initialiser of bias vectors `[len(gates) * H]`.
+
+    Raises:
+      ValueError: max_lag of 2 or less; from the initialiser, a bias that does not have these gates.
 
     Example:
       >>> import jax, rnnjax

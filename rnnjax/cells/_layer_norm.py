@@ -1,32 +1,19 @@
 """LSTM and GRU with layer normalisation inside the recurrence (Ba, Kiros & Hinton 2016)."""
 
-import functools
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell, Initializer, Key
-from rnnjax.cells._common import (
-    add_bias,
-    bias_at,
-    check_sizes,
-    check_step,
-    glorot,
-    init_weights,
-    masked_h,
-    matmul,
-    ones,
-    orthogonal,
-    zero_carry,
-    zeros,
-)
+from rnnjax._types import Activation, Array, Cell, Initializer
+from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul
 from rnnjax.cells._gru import GRUCarry
+from rnnjax.cells._initializers import ones
 from rnnjax.cells._lstm import LSTMCarry
 
 
 def _norm(z: Array, scale: Array) -> Array:
-    """LN(z; scale) = scale * (z - mean(z)) / sqrt(var(z) + 1e-5), over the last axis of z `[..., N]`."""
+    """Computes LN(z; scale) = scale * (z - mean(z)) / sqrt(var(z) + 1e-5), over the last axis of z `[..., N]`."""
     return jax.nn.standardize(z, axis=-1, epsilon=1e-5) * jnp.broadcast_to(scale.astype(z.dtype), z.shape)
 
 
@@ -54,15 +41,10 @@ class LayerNormLSTMParams(NamedTuple):
 
 @jax.named_scope("layer_norm_lstm_cell")
 def layer_norm_lstm_cell(
-    params: LayerNormLSTMParams,
-    carry: LSTMCarry,
-    x: Array,
-    *,
-    output_activation: Activation = jnp.tanh,
-    recurrent_mask: Array | None = None,
-    dtype=None,
-) -> tuple[LSTMCarry, Array]:
-    """The LSTM with layer normalisation of both products and of the cell state.
+    params: LayerNormLSTMParams, carry: LSTMCarry, x: Array, *,
+    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[LSTMCarry, Array]:  # fmt: skip
+    """Steps the LSTM with layer normalisation of both products and of the cell state.
 
         [i, f, g, o] = LN(x W_x; s_x) + LN(h W_h; s_h) + b
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -75,17 +57,11 @@ def layer_norm_lstm_cell(
     Args:
       params: `LayerNormLSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H], scale_x [4H], scale_h [4H], scale_c [H],
         b_c [H])`.
-      carry: `LSTMCarry(h [..., H], c [..., H])`; c is the state before normalisation.
-      x: `[..., F]`.
-      output_activation: the function of LN(c) in the last line, elementwise.
-      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      carry, x: `LSTMCarry(h [..., H], c [..., H])` and `[..., F]`; c is the state before normalisation.
+      output_activation, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
-
-    Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype.
 
     Example:
       Scaling the input of a normalised cell changes nothing:
@@ -109,31 +85,19 @@ def layer_norm_lstm_cell(
 
 
 def layer_norm_lstm(
-    input_size: int,
-    hidden_size: int,
-    *,
-    forget_bias: float = 1.0,
-    output_activation: Activation = jnp.tanh,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = orthogonal,
-    b_init: Initializer | None = None,
-    scale_init: Initializer = ones,
-    dtype=None,
-    param_dtype=jnp.float32,
-) -> Cell:
-    """The LSTM with layer normalisation `layer_norm_lstm_cell`, as a `Cell`.
+    input_size: int, hidden_size: int, *,
+    forget_bias: float = 1.0, output_activation: Activation = jnp.tanh, scale_init: Initializer = ones,
+    **options: Unpack[CellOptions],
+) -> Cell:  # fmt: skip
+    """Makes a `Cell` of `layer_norm_lstm_cell`, the LSTM with layer normalisation.
 
     Args:
       input_size: F.
       hidden_size: H.
       forget_bias: the initial b_f; the other biases start from zero.
       output_activation: the function of LN(c) in h = o * tanh(LN(c)).
-      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
-      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
-      b_init: initialiser of the whole b `[4H]` instead of forget_bias.
       scale_init: initialiser of the three gains.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag)` for long memory.
 
     Returns:
       A `Cell` with `LayerNormLSTMParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -143,24 +107,12 @@ def layer_norm_lstm(
       >>> rnnjax.layer_norm_lstm(3, 5).init(jax.random.key(0)).scale_x.shape
       (20,)
     """
-    check_sizes("layer_norm_lstm", input_size=input_size, hidden_size=hidden_size)
-    b_init = b_init or bias_at(1, 4, forget_bias)
-    weights = init_weights(
-        input_size, hidden_size, 4, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
-    )
-
-    def init(key: Key) -> LayerNormLSTMParams:
-        key_weights, key_x, key_h, key_c = jax.random.split(key, 4)
-        return LayerNormLSTMParams(
-            *weights(key_weights),
-            scale_x=scale_init(key_x, (4 * hidden_size,), param_dtype),
-            scale_h=scale_init(key_h, (4 * hidden_size,), param_dtype),
-            scale_c=scale_init(key_c, (hidden_size,), param_dtype),
-            b_c=jnp.zeros((hidden_size,), param_dtype),
-        )
-
-    apply = functools.partial(layer_norm_lstm_cell, output_activation=output_activation, dtype=dtype)
-    return Cell(init, zero_carry(LSTMCarry, hidden_size), apply)
+    shapes = {"scale_x": (4 * hidden_size,), "scale_h": (4 * hidden_size,), "scale_c": (hidden_size,)}
+    return make_cell(
+        layer_norm_lstm_cell, LayerNormLSTMParams, LSTMCarry, "ifgo", input_size, hidden_size, options,
+        biases={"f": forget_bias}, drawn={name: (scale_init, shape) for name, shape in shapes.items()},
+        zero={"b_c": (hidden_size,)}, output_activation=output_activation,
+    )  # fmt: skip
 
 
 class LayerNormGRUParams(NamedTuple):
@@ -176,21 +128,16 @@ class LayerNormGRUParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array  # the additive terms of LN in one
     scale_x: Array
     scale_h: Array
 
 
 @jax.named_scope("layer_norm_gru_cell")
 def layer_norm_gru_cell(
-    params: LayerNormGRUParams,
-    carry: GRUCarry,
-    x: Array,
-    *,
-    recurrent_mask: Array | None = None,
-    dtype=None,
+    params: LayerNormGRUParams, carry: GRUCarry, x: Array, *, recurrent_mask: Array | None = None, dtype=None
 ) -> tuple[GRUCarry, Array]:
-    """The GRU with layer normalisation of its products.
+    """Steps the GRU with layer normalisation of its products.
 
         [r, u] = sigmoid(LN(x W_x[r, u]; s_x) + LN(h W_h[r, u]; s_h) + b[r, u])
         n = tanh(LN(x W_xn; s_xn) + r * LN(h W_hn; s_hn) + b_n)
@@ -202,16 +149,11 @@ def layer_norm_gru_cell(
 
     Args:
       params: `LayerNormGRUParams(w_x [F, 3H], w_h [H, 3H], b [3H], scale_x [3H], scale_h [3H])`.
-      carry: `GRUCarry(h [..., H])`.
-      x: `[..., F]`.
-      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
+      recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
-
-    Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -235,27 +177,15 @@ def layer_norm_gru_cell(
 
 
 def layer_norm_gru(
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = orthogonal,
-    b_init: Initializer = zeros,
-    scale_init: Initializer = ones,
-    dtype=None,
-    param_dtype=jnp.float32,
+    input_size: int, hidden_size: int, *, scale_init: Initializer = ones, **options: Unpack[CellOptions]
 ) -> Cell:
-    """The GRU with layer normalisation `layer_norm_gru_cell`, as a `Cell`.
+    """Makes a `Cell` of `layer_norm_gru_cell`, the GRU with layer normalisation.
 
     Args:
       input_size: F.
       hidden_size: H.
-      w_x_init: initialiser of w_x, gate by gate `[F, H]`.
-      w_h_init: initialiser of w_h, gate by gate `[H, H]`.
-      b_init: initialiser of the whole b `[3H]`.
-      scale_init: initialiser of the gains.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      scale_init: initialiser of both gains.
+      **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag, "run")` for long memory.
 
     Returns:
       A `Cell` with `LayerNormGRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -265,17 +195,8 @@ def layer_norm_gru(
       >>> rnnjax.layer_norm_gru(3, 5).init(jax.random.key(0)).scale_h.shape
       (15,)
     """
-    check_sizes("layer_norm_gru", input_size=input_size, hidden_size=hidden_size)
-    weights = init_weights(
-        input_size, hidden_size, 3, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
-    )
-
-    def init(key: Key) -> LayerNormGRUParams:
-        key_weights, key_x, key_h = jax.random.split(key, 3)
-        return LayerNormGRUParams(
-            *weights(key_weights),
-            scale_x=scale_init(key_x, (3 * hidden_size,), param_dtype),
-            scale_h=scale_init(key_h, (3 * hidden_size,), param_dtype),
-        )
-
-    return Cell(init, zero_carry(GRUCarry, hidden_size), functools.partial(layer_norm_gru_cell, dtype=dtype))
+    scale = (scale_init, (3 * hidden_size,))
+    return make_cell(
+        layer_norm_gru_cell, LayerNormGRUParams, GRUCarry, "run", input_size, hidden_size, options,
+        drawn={"scale_x": scale, "scale_h": scale},
+    )  # fmt: skip

@@ -1,23 +1,12 @@
 """The simple recurrent cell (Elman)."""
 
-import functools
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell, Initializer, Key
-from rnnjax.cells._common import (
-    check_sizes,
-    check_step,
-    glorot,
-    init_weights,
-    masked_h,
-    orthogonal,
-    preactivations,
-    zero_carry,
-    zeros,
-)
+from rnnjax._types import Activation, Array, Cell
+from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
 
 
 class RNNParams(NamedTuple):
@@ -46,32 +35,24 @@ class RNNCarry(NamedTuple):
 
 @jax.named_scope("rnn_cell")
 def rnn_cell(
-    params: RNNParams,
-    carry: RNNCarry,
-    x: Array,
-    *,
-    activation: Activation = jnp.tanh,
-    recurrent_mask: Array | None = None,
-    dtype=None,
-) -> tuple[RNNCarry, Array]:
-    """h_t = act(x_t W_x + h_{t-1} W_h + b).
+    params: RNNParams, carry: RNNCarry, x: Array, *,
+    activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[RNNCarry, Array]:  # fmt: skip
+    """Steps the simple recurrent network.
+
+        h_t = act(x_t W_x + h_{t-1} W_h + b)
 
     One bias. Reference: Elman 1990, "Finding structure in time"; with ReLU and the identity for W_h it is the
     IRNN of Le, Jaitly & Hinton 2015; with `jax.nn.identity` and b = 0 it shows the powers W_h^n.
 
     Args:
       params: `RNNParams(w_x [F, H], w_h [H, H], b [H])`.
-      carry: `RNNCarry(h [..., H])`.
-      x: `[..., F]`.
+      carry, x: `RNNCarry(h [..., H])` and `[..., F]`.
       activation: act, elementwise: `jnp.tanh`, `jax.nn.relu`, `jax.nn.identity`.
-      recurrent_mask: `[..., H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(RNNCarry(h [..., H]), y [..., H])`, y = h.
-
-    Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,27 +67,15 @@ def rnn_cell(
 
 
 def rnn(
-    input_size: int,
-    hidden_size: int,
-    *,
-    activation: Activation = jnp.tanh,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = orthogonal,
-    b_init: Initializer = zeros,
-    dtype=None,
-    param_dtype=jnp.float32,
+    input_size: int, hidden_size: int, *, activation: Activation = jnp.tanh, **options: Unpack[CellOptions]
 ) -> Cell:
-    """The simple recurrent cell `rnn_cell`, as a `Cell`.
+    """Makes a `Cell` of `rnn_cell`, the simple recurrent network.
 
     Args:
       input_size: F.
       hidden_size: H.
       activation: act of the equation.
-      w_x_init: initialiser of w_x `[F, H]`.
-      w_h_init: initialiser of w_h `[H, H]`; `rnnjax.cells.identity_init()` for the ReLU RNN.
-      b_init: initialiser of b `[H]`.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      **options: see `CellOptions`; `w_h_init=rnnjax.cells.identity_init()` for the ReLU RNN.
 
     Returns:
       A `Cell` with `RNNParams` and `RNNCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -119,17 +88,4 @@ def rnn(
       >>> ys.shape, carry.h.shape
       ((7, 2, 5), (2, 5))
     """
-    check_sizes("rnn", input_size=input_size, hidden_size=hidden_size)
-
-    weights = init_weights(
-        input_size, hidden_size, 1, w_x_init=w_x_init, w_h_init=w_h_init, b_init=b_init, dtype=param_dtype
-    )
-
-    def init(key: Key) -> RNNParams:
-        return RNNParams(*weights(key))
-
-    return Cell(
-        init,
-        zero_carry(RNNCarry, hidden_size),
-        functools.partial(rnn_cell, activation=activation, dtype=dtype),
-    )
+    return make_cell(rnn_cell, RNNParams, RNNCarry, "n", input_size, hidden_size, options, activation=activation)

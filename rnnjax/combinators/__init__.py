@@ -1,17 +1,13 @@
-"""Combinators: functions from Cell to Cell."""
+"""Combinators: functions from Cell to Cell.
 
-from rnnjax.combinators._combinators import (
-    DropoutCarry,
-    LayerNormParams,
-    ProjectedParams,
-    ResetInput,
-    dropout,
-    layer_norm,
-    projected,
-    reset_on,
-    residual,
-    stack,
-)
+The new cell states its input_size and output_size as far as they follow from those of the old one.
+"""
+
+from rnnjax.combinators._dropout import DropoutCarry, dropout
+from rnnjax.combinators._outputs import LayerNormParams, ProjectedParams, layer_norm, projected
+from rnnjax.combinators._reset_on import ResetInput, reset_on
+from rnnjax.combinators._residual import residual
+from rnnjax.combinators._stack import stack
 
 __all__ = [
     "DropoutCarry",

@@ -496,6 +496,20 @@ def test_sizes_are_positive_ints(family, size):
 
 
 @every_family
+def test_cells_state_their_sizes(family):
+    cell = family.make(F, H)
+    assert (cell.input_size, cell.output_size) == (F, H)
+
+
+@every_family
+def test_an_option_that_a_cell_does_not_have_is_named(family):
+    constructor = family.make(F, H).apply.func.__name__.removesuffix("_cell")
+    expected = rf"^{constructor}: expected the options of .*w_x_init, .* got bias, forget_gate\.$"
+    with pytest.raises(TypeError, match=expected):
+        family.make(F, H, forget_gate=1.0, bias=False)
+
+
+@every_family
 def test_batch_shape_is_a_tuple(family):
     with pytest.raises(TypeError, match=r"expected batch_shape to be a tuple of ints, such as \(8,\), got 11"):
         family.make(F, H).initial_carry(11)

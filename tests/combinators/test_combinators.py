@@ -68,6 +68,11 @@ def test_stack_wants_a_cell():
         rnnjax.stack([])
 
 
+def test_stack_refuses_layers_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"stack: expected layer 2 to take the 11 features .*, got input_size 5"):
+        rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(H, 11), rnnjax.rnn(H, 2)])
+
+
 def test_residual_adds_x_to_the_output_only():
     cell, params, carry, xs = example(rnnjax.lstm(F, F))
     last, ys = run(cell, params, xs, carry)
@@ -76,8 +81,11 @@ def test_residual_adds_x_to_the_output_only():
 
 def test_residual_refuses_another_output_size():
     cell, params, carry, xs = example(rnnjax.lstm(F, H))
-    with pytest.raises(ValueError, match=r"residual: expected .*shape of x \(2, 3\), got \(2, 5\)"):
-        rnnjax.residual(cell).apply(params, carry, xs[0])
+    with pytest.raises(ValueError, match=r"residual: expected .*got output_size 5 and input_size 3; give the cell"):
+        rnnjax.residual(cell)
+    unstated = rnnjax.residual(cell._replace(input_size=None))
+    with pytest.raises(ValueError, match=r"residual: expected .*shape of x \(2, 3\), got \(2, 5\); give the cell"):
+        unstated.apply(params, carry, xs[0])
 
 
 def test_projected_multiplies_the_output_only():
@@ -106,19 +114,21 @@ def test_added_parameters_start_neutral_in_the_dtype_asked_for():
     assert (normalised.scale.tolist(), normalised.b.tolist()) == ([1.0] * H, [0.0] * H)
 
 
-def test_output_size_is_that_of_the_last_layer():
+def test_added_parameters_have_the_output_size_of_the_last_layer():
     cell = rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(H, 11)])
     assert rnnjax.projected(cell, 2).init(KEY).w.shape == (11, 2)
-    assert rnnjax.layer_norm(rnnjax.projected(cell, 2), hidden_size=2).init(KEY).scale.shape == (2,)
+    assert rnnjax.layer_norm(rnnjax.projected(cell, 2)).init(KEY).scale.shape == (2,)
 
 
 class Total(NamedTuple):
-    """A carry without a field h: the sum of the inputs `[..., F]`."""
+    """The sum of the inputs `[..., F]`."""
 
     total: object
 
 
 def adder():
+    """A user's own cell, which does not state its sizes."""
+
     def apply(params, carry, x):
         return Total(carry.total + x), carry.total + x
 
@@ -134,14 +144,42 @@ def test_projected_refuses_sizes_that_are_not_positive(size):
         rnnjax.projected(rnnjax.rnn(F, H), size)
 
 
-@pytest.mark.parametrize("wrap", [lambda cell, **o: rnnjax.projected(cell, 2, **o), rnnjax.layer_norm])
-def test_output_size_unknown_or_wrong_is_refused(wrap):
-    with pytest.raises(ValueError, match="expected a cell whose carry has a field h, got none; pass hidden_size"):
+PROJECTED = pytest.param(lambda cell: rnnjax.projected(cell, 2), id="projected")
+NORMALISED = pytest.param(rnnjax.layer_norm, id="layer_norm")
+DROPPED = pytest.param(lambda cell: rnnjax.dropout(cell, key=KEY, shape=(T, B, F), output=0.5), id="dropout")
+
+
+@pytest.mark.parametrize("wrap", [PROJECTED, NORMALISED, DROPPED])
+def test_an_output_size_that_the_cell_does_not_state_is_asked_for(wrap):
+    with pytest.raises(ValueError, match=r"states its output_size, got None; .*cell\._replace\(output_size=\.\.\.\)"):
         wrap(adder())
-    assert wrap(adder(), hidden_size=F).init(KEY)
-    cell, params, carry, xs = example(wrap(rnnjax.rnn(F, H), hidden_size=11))
-    with pytest.raises(ValueError, match="expected a cell with 11 output features, got 5; pass hidden_size"):
+    cell, params, carry, xs = example(wrap(adder()._replace(output_size=F)))
+    run(cell, params, xs, carry)
+
+
+@pytest.mark.parametrize("wrap", [PROJECTED, NORMALISED])
+def test_a_wrong_output_size_is_refused(wrap):
+    cell, params, carry, xs = example(wrap(rnnjax.rnn(F, H)._replace(output_size=11)))
+    with pytest.raises(ValueError, match=r"expected an output with the 11 features of cell\.output_size, got 5"):
         cell.apply(params, carry, xs[0])
+
+
+@pytest.mark.parametrize(
+    ("cell", "sizes"),
+    [
+        (rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(H, 11)]), (F, 11)),
+        (rnnjax.stack([adder(), rnnjax.gru(F, H)]), (None, H)),
+        (rnnjax.residual(rnnjax.lstm(H, H)), (H, H)),
+        (rnnjax.residual(adder()._replace(output_size=F)), (F, F)),
+        (rnnjax.projected(rnnjax.lstm(F, H), 11), (F, 11)),
+        (rnnjax.layer_norm(rnnjax.lstm(F, H)), (F, H)),
+        (rnnjax.layer_norm(adder()._replace(output_size=F)), (None, F)),
+        (rnnjax.reset_on(rnnjax.lstm(F, H)), (F, H)),
+        (rnnjax.dropout(rnnjax.lstm(F, H), key=None), (F, H)),
+    ],
+)
+def test_combinators_state_the_sizes_that_follow(cell, sizes):
+    assert (cell.input_size, cell.output_size) == sizes
 
 
 # ---- reset_on ------------------------------------------------------------------------------------------------
@@ -410,9 +448,12 @@ def test_a_key_needs_the_shape_of_the_inputs(shape):
 
 
 def test_recurrent_dropout_wants_a_cell_that_takes_the_mask():
-    stacked = rnnjax.stack([rnnjax.lstm(F, H), rnnjax.lstm(H, H)])
-    with pytest.raises(ValueError, match="expected a cell whose apply takes recurrent_mask, got one without"):
-        rnnjax.dropout(stacked, key=KEY, shape=(T, B, F), recurrent=0.5)
+    refused = pytest.raises(ValueError, match=r"expected a cell whose apply takes recurrent_mask.*, got one without")
+    with refused:
+        rnnjax.dropout(rnnjax.stack([rnnjax.lstm(F, H)]), key=KEY, shape=(T, B, F), recurrent=0.5)
+    cell, params, _, xs = example(rnnjax.residual(rnnjax.lstm(F, F)))
+    with refused:
+        run(rnnjax.dropout(cell, key=KEY, shape=xs.shape, recurrent=0.5), params, xs)
 
 
 def test_zoneout_rates_have_the_structure_of_the_carry():

@@ -125,4 +125,7 @@ def echo(features: int) -> rnnjax.Cell:
     def initial_carry(batch_shape=(), dtype=jnp.float32):
         return EchoCarry(jnp.zeros((*batch_shape, features), dtype))
 
-    return rnnjax.Cell(lambda key: (), initial_carry, lambda params, carry, x: (EchoCarry(x), x))
+    def apply(params, carry, x):
+        return EchoCarry(x), x
+
+    return rnnjax.Cell(lambda key: (), initial_carry, apply, features, features)

@@ -1,23 +1,14 @@
 """The convolutional LSTM: an LSTM over images, volumes or signals."""
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell, Initializer, Key
-from rnnjax.cells._common import (
-    add_bias,
-    bias_at,
-    cast_product,
-    check_sizes,
-    check_step,
-    glorot,
-    init_weights,
-    masked_h,
-    zero_carry,
-)
+from rnnjax._types import Activation, Array, Cell
+from rnnjax.cells._common import CellOptions, add_bias, cast_product, check_step, make_cell, masked_h
+from rnnjax.cells._initializers import glorot
 from rnnjax.cells._lstm import LSTMCarry
 
 
@@ -36,7 +27,7 @@ class ConvLSTMParams(NamedTuple):
 
 
 def _conv(x: Array, kernel: Array, out, dtype) -> Array:
-    """x `[..., *space, C]` convolved with kernel `[*k, C, N]`, same padding, stride 1: `[..., *space, N]`."""
+    """Convolves x `[..., *space, C]` with kernel `[*k, C, N]`, same padding, stride 1: `[..., *space, N]`."""
     rank = kernel.ndim - 2
     space = "DHW"[3 - rank :]
     layout = (f"N{space}C", f"{space}IO", f"N{space}C")
@@ -50,15 +41,10 @@ def _conv(x: Array, kernel: Array, out, dtype) -> Array:
 
 @jax.named_scope("conv_lstm_cell")
 def conv_lstm_cell(
-    params: ConvLSTMParams,
-    carry: LSTMCarry,
-    x: Array,
-    *,
-    output_activation: Activation = jnp.tanh,
-    recurrent_mask: Array | None = None,
-    dtype=None,
-) -> tuple[LSTMCarry, Array]:
-    """The LSTM whose products are convolutions over space (written (*)).
+    params: ConvLSTMParams, carry: LSTMCarry, x: Array, *,
+    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[LSTMCarry, Array]:  # fmt: skip
+    """Steps the LSTM whose products are convolutions over space (written (*)).
 
         i = sigmoid(x (*) W_xi + h (*) W_hi + b_i)      f = sigmoid(x (*) W_xf + h (*) W_hf + b_f)
         g = tanh(x (*) W_xg + h (*) W_hg + b_g)         o = sigmoid(x (*) W_xo + h (*) W_ho + b_o)
@@ -74,15 +60,10 @@ def conv_lstm_cell(
       params: `ConvLSTMParams(w_x [*k, F, 4H], w_h [*k, H, 4H], b [4H])`.
       carry: `LSTMCarry(h [..., *space, H], c [..., *space, H])`.
       x: `[..., *space, F]`, with as many axes of space as the kernel has: 1, 2 or 3.
-      output_activation: the function of c in the last line, elementwise.
-      recurrent_mask: `[..., *space, H]` or None, see rnnjax.cells.
-      dtype: dtype of the products, see rnnjax.cells.
+      output_activation, recurrent_mask, dtype: see `rnnjax.cells`; the mask is `[..., *space, H]`.
 
     Returns:
       `(LSTMCarry(h [..., *space, H], c [..., *space, H]), y [..., *space, H])`, y = h.
-
-    Raises:
-      ValueError, TypeError: x or carry of the wrong shape or dtype.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -107,36 +88,27 @@ def conv_lstm_cell(
 
 
 def conv_lstm(
-    input_size: int,
-    hidden_size: int,
-    *,
-    kernel_shape: tuple[int, ...] = (3, 3),
-    forget_bias: float = 1.0,
-    output_activation: Activation = jnp.tanh,
-    w_x_init: Initializer = glorot,
-    w_h_init: Initializer = glorot,
-    b_init: Initializer | None = None,
-    dtype=None,
-    param_dtype=jnp.float32,
-) -> Cell:
-    """The convolutional LSTM `conv_lstm_cell`, as a `Cell`.
+    input_size: int, hidden_size: int, *,
+    kernel_shape: tuple[int, ...] = (3, 3), forget_bias: float = 1.0, output_activation: Activation = jnp.tanh,
+    **options: Unpack[CellOptions],
+) -> Cell:  # fmt: skip
+    """Makes a `Cell` of `conv_lstm_cell`, the convolutional LSTM.
 
     The axes of space belong to the batch shape: `initial_carry((B, height, width))`; `unroll` sees to it.
 
     Args:
       input_size: F, channels of the input.
       hidden_size: H, channels of the state.
-      kernel_shape: k, one entry an axis of space: 1, 2 or 3 of them.
+      kernel_shape: k, one entry per axis of space: 1, 2 or 3 of them.
       forget_bias: the initial b_f; the other biases start from zero.
       output_activation: the function of c in h = o * tanh(c).
-      w_x_init: initialiser of w_x, gate by gate `[*k, F, H]`.
-      w_h_init: initialiser of w_h, gate by gate `[*k, H, H]`.
-      b_init: initialiser of the whole b `[4H]` instead of forget_bias.
-      dtype: dtype of the products.
-      param_dtype: dtype of the parameters.
+      **options: see `CellOptions`; w_x and w_h are initialised gate by gate as `[*k, F, H]` and `[*k, H, H]`.
 
     Returns:
       A `Cell` with `ConvLSTMParams` and `LSTMCarry`; x is `[..., *space, F]`, y is `[..., *space, H]`.
+
+    Raises:
+      ValueError: a kernel_shape without 1, 2 or 3 positive ints.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -146,23 +118,9 @@ def conv_lstm(
       >>> ys.shape
       (6, 2, 7, 5, 4)
     """
-    check_sizes("conv_lstm", input_size=input_size, hidden_size=hidden_size)
     if not isinstance(kernel_shape, (tuple, list)) or not 1 <= len(kernel_shape) <= 3:
         raise ValueError(f"conv_lstm: expected kernel_shape with 1, 2 or 3 entries, got {kernel_shape}.")
-    check_sizes("conv_lstm", **{f"kernel_shape[{i}]": size for i, size in enumerate(kernel_shape)})
-    weights = init_weights(
-        input_size,
-        hidden_size,
-        4,
-        w_x_init=w_x_init,
-        w_h_init=w_h_init,
-        b_init=b_init or bias_at(1, 4, forget_bias),
-        dtype=param_dtype,
-        kernel_shape=tuple(kernel_shape),
-    )
-
-    def init(key: Key) -> ConvLSTMParams:
-        return ConvLSTMParams(*weights(key))
-
-    apply = functools.partial(conv_lstm_cell, output_activation=output_activation, dtype=dtype)
-    return Cell(init, zero_carry(LSTMCarry, hidden_size), apply)
+    return make_cell(
+        conv_lstm_cell, ConvLSTMParams, LSTMCarry, "ifgo", input_size, hidden_size, {"w_h_init": glorot, **options},
+        biases={"f": forget_bias}, kernel_shape=tuple(kernel_shape), output_activation=output_activation,
+    )  # fmt: skip
