@@ -10,7 +10,7 @@ import numpy as np
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The text of a UTF-8 file.
+    """Reads the text of a UTF-8 file.
 
     Args:
       path: of the file.
@@ -46,7 +46,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a UTF-8 file in one step: a kill leaves the old file or the new one.
+    """Writes a UTF-8 file atomically: a kill leaves the old file or the new one.
 
     Args:
       path: of the file.
@@ -85,11 +85,11 @@ class Vocabulary(NamedTuple):
 
     @classmethod
     def of(cls, text: Iterable[str]) -> "Vocabulary":
-        """The vocabulary of all symbols of a text, sorted."""
+        """Makes the vocabulary of all symbols of a text, sorted."""
         return cls(tuple(sorted(set(text))))
 
     def encode(self, text: Iterable[str]) -> np.ndarray:
-        """Ids `[N]`, int32, of the N symbols of a text; ValueError names a symbol that is not in the vocabulary."""
+        """Returns the ids `[N]`, int32, of the N symbols of a text; ValueError names a symbol it does not have."""
         table = {symbol: i for i, symbol in enumerate(self.symbols)}
         try:
             return np.fromiter((table[symbol] for symbol in text), np.int32)
@@ -100,7 +100,7 @@ class Vocabulary(NamedTuple):
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids `[N]`; ValueError names an id that is not in the vocabulary."""
+        """Returns the text of ids `[N]`; ValueError if one is out of range."""
         ids = [int(i) for i in ids]
         if ids and not 0 <= min(ids) <= max(ids) < len(self.symbols):
             raise ValueError(
@@ -127,7 +127,7 @@ class Vocabulary(NamedTuple):
 
 
 def held_out_split(ids: np.ndarray, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """The first part for training, the last part held out: time runs on, so nothing leaks back.
+    """Splits ids into a first part for training and a last part that is held out, so that nothing leaks back in time.
 
     Args:
       ids: `[N]`.

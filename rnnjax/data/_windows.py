@@ -22,16 +22,16 @@ class Window(NamedTuple):
 class Streams(NamedTuple):
     """A text as B contiguous streams, read window after window, so that a carry can pass from one to the next.
 
-    The ids are cut into B equal parts. Window n of an epoch holds steps n * T ... n * T + T - 1 of every part, and
-    its targets one step on; what is left at the end of the parts is dropped. `window(step)` is a function of the
-    step alone: a run can begin again anywhere.
+    The ids are cut into B equal parts. Window n of an epoch has steps n * T to n * T + T - 1 of every part, and as
+    targets the ids one step later; what is left at the end of the parts is dropped. `window(step)` is a function of the
+    step alone, so that a run can resume anywhere.
 
     Attributes:
       ids: `[N]`.
       batch_size: B.
       steps: T.
-      restart_every: windows after which a stream starts afresh, a few streams at a time; 0 for the beginning of an
-        epoch only. A model that never starts afresh in training may be poor from a fresh carry.
+      restart_every: windows after which a stream starts afresh, a few streams at a time; 0 for only at the beginning of
+        an epoch. A model that never starts afresh in training may do poorly from a fresh carry.
 
     Example:
       >>> import numpy as np
@@ -49,11 +49,11 @@ class Streams(NamedTuple):
 
     @property
     def windows(self) -> int:
-        """Windows in an epoch."""
+        """Counts the windows of an epoch."""
         return (len(self.ids) // self.batch_size - 1) // self.steps
 
     def window(self, step: int) -> Window:
-        """The window of this step, `Window(inputs [T, B], targets [T, B], starts [B])`; epochs follow each other."""
+        """Cuts out the window of this step, `Window(inputs [T, B], targets [T, B], starts [B])`, epoch after epoch."""
         part = len(self.ids) // self.batch_size
         n = step % self.windows
         rows = self.ids[: part * self.batch_size].reshape(self.batch_size, part)
@@ -66,7 +66,7 @@ class Streams(NamedTuple):
 
 
 def make_streams(ids: np.ndarray, *, batch_size: int, steps: int, restart_every: int = 0) -> Streams:
-    """Checked `Streams`.
+    """Makes `Streams` of a text.
 
     Args:
       ids: `[N]`.
@@ -104,7 +104,7 @@ def make_streams(ids: np.ndarray, *, batch_size: int, steps: int, restart_every:
 
 
 class PaddedWindows(NamedTuple):
-    """All windows of B streams, the last ones padded, so that every id but the first is a target once.
+    """All windows of B streams, the last ones padded, so that every id but the first is a target exactly once.
 
     Attributes:
       inputs: ids `[N, T, B]`.
@@ -118,7 +118,7 @@ class PaddedWindows(NamedTuple):
 
 
 def padded_windows(ids: np.ndarray, *, batch_size: int, steps: int) -> PaddedWindows:
-    """Windows that leave nothing out, for evaluation over B streams side by side, a carry passed on in each.
+    """Cuts a text into windows that leave nothing out, to evaluate on B streams that each pass their carry on.
 
     Args:
       ids: `[M]`, at least two.

@@ -23,11 +23,11 @@ class Group(NamedTuple):
 
 
 class Batches:
-    """Gives the batches of a run in order, and those of the last calls once more.
+    """Gives the batches of a run in order, and those of the last calls a second time.
 
     Args:
       source: a function of the step, or an iterable.
-      step: of the first batch asked for; an iterable is drawn from that often first, and what it gives is dropped.
+      step: of the first batch that is asked for; the batches of an iterable before it are drawn and dropped.
       steps: of the run.
       steps_per_call: updates in one compiled call.
     """
@@ -43,7 +43,10 @@ class Batches:
             self._kept.clear()
 
     def group(self, step: int) -> Group | None:
-        """The batches of the call that begins at a step, up to a multiple of steps_per_call; None if there are no more.
+        """Returns the batches of the call that begins at a step, which ends at a multiple of steps_per_call.
+
+        Returns:
+          A `Group`, or None if there are no more.
 
         Raises:
           ValueError: batches of different shapes, which cannot be stacked.
@@ -70,11 +73,11 @@ class Batches:
             ) from None
 
     def again(self, step: int) -> Any:
-        """A batch of the last calls."""
+        """Returns a batch of the last calls."""
         return self._function(step) if self._function is not None else self._kept[step]
 
     def forget(self, step: int) -> None:
-        """Forgets the batches before a step, which is not gone back behind."""
+        """Forgets the batches before a step."""
         self._kept = {number: batch for number, batch in self._kept.items() if number >= step}
 
     def _at(self, step: int) -> Any:
@@ -88,7 +91,7 @@ class Batches:
         return batch
 
     def _draw(self) -> Any:
-        """The next batch of the iterable, or None."""
+        """Draws the next batch of the iterable, or None."""
         assert self._iterator is not None
         batch = next(self._iterator, None)
         if batch is not None:

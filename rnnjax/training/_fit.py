@@ -66,19 +66,19 @@ def fit(
     The step is compiled once. Everything that happens every so many steps happens at the first call boundary at or
     after them and at the end, so intervals are best multiples of steps_per_call.
 
-    Ctrl-C ends a run as "interrupted". With checkpoints it saves one of that moment, and so does SIGTERM, which
-    machines that are taken away send, before the process exits with 143. Both wait for a save that is under way.
+    Ctrl-C ends a run as "interrupted", and with checkpoints saves one of that moment. So does SIGTERM, which a process
+    gets when its machine is preempted; the process then exits with 143. Both wait for a save that is under way.
 
-    R models are trained side by side by `jax.vmap(step_fn, in_axes=(0, None))` and a state with a leading axis of R
-    before every leaf, such as `jax.vmap` of `init_state` gives. Their metrics are lists in the metrics file; the bar
-    shows the best; a run goes on as long as one of them is finite.
+    R models train side by side with `jax.vmap(step_fn, in_axes=(0, None))` and a state whose leaves have a leading axis
+    of R, such as `jax.vmap` of `init_state` makes. Their metrics are lists in the metrics file, the bar shows the best
+    of them, and the run goes on as long as one of them is finite.
 
     Args:
       step_fn: of `make_train_step`, or any `(state, batch) -> (state, Metrics)`.
       state: to start from.
-      batches: a function of the step, `step -> batch`, which can begin anywhere; or an iterable of batches, drawn from
-        once in order, of which a resumed run draws and drops the first, as many as updates were done. A batch is a
-        pytree of arrays `[...]` of the same shapes for every step.
+      batches: a function of the step, `step -> batch`, which can begin anywhere; or an iterable of batches, drawn in
+        order: a resumed run draws as many as updates were done, and drops them. A batch is a pytree of arrays `[...]`
+        of the same shapes for every step.
       steps: updates in all.
       steps_per_call: updates in one compiled call, for steps so short that calling them costs.
       evaluate: `state -> {name: value}` on held-out data, numbers `[]` or arrays `[R]`; with `patience`, one name is
@@ -86,10 +86,10 @@ def fit(
       evaluate_every: steps between evaluations; there is one at the end in any case.
       patience: stop after so many evaluations without a lower "held_out_loss"; None for never.
       checkpoints: where to save, or None. Its folder must be empty unless the run is resumed.
-      checkpoint_every: steps between checkpoints; there is one at the end in any case. One that is saved after an
-        evaluation at the same step knows its "held_out_loss", by which the best is found.
+      checkpoint_every: steps between checkpoints; there is one at the end in any case. A checkpoint holds the
+        "held_out_loss" of its step if that was evaluated, so that the best one can be found.
       resume: True to go on from the newest readable checkpoint, if there is one; or what `restore_progress` returned,
-        for those who need to know where the run goes on before it does: then nothing is read a second time.
+        for callers that need to know the step first: then the checkpoint is read only once.
       callbacks: pairs `(every, call)`: `call(Snapshot)` every so many steps.
       metrics_file: JSON lines of step, loss, grad_norm, tokens_per_second, aux of the loss, and evaluations.
       log_every: steps between lines of it.
@@ -179,7 +179,7 @@ def _check(step_fn: Any, state: Any, intervals: Mapping[str, int | None], plan: 
 def _start(
     state: TrainState, resume: bool | Progress | None, checkpoints: Checkpoints | None, *, patience: int | None
 ) -> Progress:
-    """Returns where the run begins; raises ValueError if the folder of the checkpoints holds another one."""
+    """Returns where the run begins; raises ValueError if the folder of the checkpoints holds another run."""
     folder, found = (None, []) if checkpoints is None else (checkpoints.folder, checkpoints.steps())
     start = first_progress(state, with_best=False)
     if isinstance(resume, Progress):

@@ -31,7 +31,7 @@ class Call(NamedTuple):
     ended: bool
 
     def due(self, every: int | None) -> bool:
-        """Whether something that happens every so many steps happens after this call."""
+        """Says whether something that happens every so many steps happens after this call."""
         return every is not None and (self.step // every > self.previous // every or self.ended)
 
 
@@ -92,7 +92,7 @@ class Updates:
         self.stopped = "steps" if step >= self._steps else "data"
 
     def _bad_step(self, step: int, metrics: Metrics, *, ended: bool) -> int | None:
-        """The number of the first update after which no model is finite, or None."""
+        """Returns the number of the first update whose loss or gradient is finite for no model, or None."""
         finite = np.asarray(np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm))
         alive = np.asarray(finite.reshape(finite.shape[0], -1).any(axis=1))  # [K]
         if not alive.all():
@@ -142,12 +142,12 @@ def _over_batches(step_fn: Step) -> Step:
 
 
 def step_of(state: TrainState) -> int:
-    """Updates done, the same for all models of a state."""
+    """Counts the updates done, the same for all models of a state."""
     return int(np.asarray(state.step).flat[0])
 
 
 def any_finite(state: TrainState) -> bool:
-    """Whether the parameters of a state, or of one of its models, are all finite."""
+    """Says whether the parameters of a state, or of one of its models, are all finite."""
     models = np.ndim(state.step)
     finite = jnp.ones(np.shape(state.step), bool)
     for leaf in jax.tree.leaves(state.params):

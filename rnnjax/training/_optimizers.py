@@ -12,7 +12,7 @@ ScalarOrSchedule = float | Callable[[Array], Array]
 def adagrad_min_char_rnn(
     learning_rate: ScalarOrSchedule = 0.1, *, clip: float = 5.0, epsilon: float = 1e-8
 ) -> optax.GradientTransformation:
-    """The Adagrad of min-char-rnn, with its clipping:
+    """Makes the Adagrad of min-char-rnn, with its clipping:
 
         g = clip(g, -5, 5)
         m = m + g * g                    from m = 0
@@ -63,7 +63,7 @@ def get_optimizer(
     clip_norm: float | None = None,
     **options,
 ) -> optax.GradientTransformation:
-    """The optimizer of this name, with the gradient clipped before it.
+    """Makes the optimizer of this name, with the gradient clipped before it.
 
         g_j = clip(g_j, -clip_value, clip_value)          first, by value
         g = g * min(1, clip_norm / |g|)                   then, by the global norm (Pascanu et al. 2013)
@@ -103,7 +103,7 @@ def get_optimizer(
 
 
 def get_schedule(name: str, learning_rate: float, *, steps: int, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
-    """A learning rate over training: a linear warm-up from 0 to its peak, then a decay over the remaining steps.
+    """Makes a schedule of the learning rate: a linear warm-up from 0 to its peak, then a decay over the other steps.
 
     Args:
       name: "constant", "linear", "cosine" or "exponential": the form of the decay.

@@ -26,7 +26,7 @@ class Progress(NamedTuple):
 
 
 def restore_progress(checkpoints: Checkpoints, state: TrainState, *, step: Which = None) -> Progress | None:
-    """Reads a checkpoint of a `fit`, which goes on from it if it is passed as `resume`; or returns None.
+    """Reads a checkpoint of a `fit`; passed to `fit` as `resume`, it is where the run goes on.
 
     Args:
       checkpoints: where it was saved.
@@ -66,11 +66,11 @@ def restore_params(
     """Reads the parameters of a trained model, and nothing else of its checkpoint.
 
     Args:
-      source: the folder of the checkpoints of a `fit`, which is only read and may be in use, or `Checkpoints` of it,
-        whose configuration is compared.
+      source: the folder of the checkpoints of a `fit`, which is only read and may be in use; or its `Checkpoints`,
+        whose configuration is then compared.
       template: parameters of the same shapes `[...]` and dtypes, or `jax.eval_shape` of what makes them.
-      step: which checkpoint: None for the newest that can be read, of a run with patience its best parameters, as in
-        `FitResult`; the parameters of a step; or "best", those of the checkpoint with the lowest held-out loss.
+      step: which checkpoint: None for the newest that can be read, of which a run with patience gives its
+        `best_params`, as `FitResult` does; a step; or "best" for the lowest held-out loss.
       ignore: entries of the configuration that may differ.
 
     Returns:
@@ -116,5 +116,5 @@ def restore_params(
 
 
 def _has(about: About, prefix: str) -> bool:
-    """Whether a checkpoint has leaves below a name."""
+    """Says whether a checkpoint has leaves below a name."""
     return any(f"{name}.".startswith(f"{prefix}.") for name in about.leaves)

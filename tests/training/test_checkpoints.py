@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from training_helpers import first_params, run
 
-from rnnjax.training import Checkpoints
+from rnnjax.training import Checkpoints, restore_params
 from rnnjax.training import _reading as reading
 
 # orbax leaves coroutines behind where reading a damaged file fails.
@@ -407,6 +408,16 @@ def test_a_half_written_checkpoint_is_named(two, tmp_path):
         restored = checkpoints.restore(tree_of(0))
     assert restored.step == 11
     assert_same(restored.tree, tree_of(11))
+
+
+def test_damage_is_skipped_and_left_where_it_is_by_those_who_only_read(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        run(checkpoints=checkpoints, checkpoint_every=4)
+    for file in (tmp_path / "11" / "tree").rglob("d/*"):
+        file.write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match=r"11 is damaged .*; it is skipped for the one before it\.$"):
+        assert restore_params(tmp_path, first_params()).step == 8
+    assert (tmp_path / "11").is_dir()
 
 
 # ---- other configurations ------------------------------------------------------------------------------------

@@ -240,16 +240,6 @@ def test_parameters_of_another_model_or_run_are_refused(tmp_path):
         assert restore_params(checkpoints, first_params(), ignore=("hidden",)).step == 11
 
 
-def test_damage_is_skipped_and_left_where_it_is_by_those_who_only_read(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        run(checkpoints=checkpoints, checkpoint_every=4)
-    for file in (tmp_path / "11" / "tree").rglob("d/*"):
-        file.write_bytes(b"")
-    with pytest.warns(RuntimeWarning, match=r"11 is damaged .*; it is skipped for the one before it\.$"):
-        assert restore_params(tmp_path, first_params()).step == 8
-    assert (tmp_path / "11").is_dir()
-
-
 def test_resume_without_a_checkpoint_starts_at_the_beginning(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
         result = run(checkpoints=checkpoints, checkpoint_every=4, resume=True)
