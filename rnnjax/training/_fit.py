@@ -76,9 +76,9 @@ def fit(
     Args:
       step_fn: of `make_train_step`, or any `(state, batch) -> (state, Metrics)`.
       state: to start from.
-      batches: a function of the step, `step -> batch`, which can begin anywhere; or an iterable of batches, drawn in
-        order: a resumed run draws as many as updates were done, and drops them. A batch is a pytree of arrays `[...]`
-        of the same shapes for every step.
+      batches: a function of the step, `step -> batch`, which can begin anywhere; or an iterable of batches, drawn one
+        after the other: a resumed run draws as many as updates were done, and drops them. A batch is a pytree of arrays
+        `[...]` of the same shapes for every step.
       steps: updates in all.
       steps_per_call: updates in one compiled call, for steps so short that calling them costs.
       evaluate: `state -> {name: value}` on held-out data, numbers `[]` or arrays `[R]`; with `patience`, one name is
