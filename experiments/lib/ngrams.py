@@ -28,9 +28,9 @@ def ngram_nats(training: np.ndarray, held_out: np.ndarray, size: int, order: int
         P_n(w | h) = (max(c(h w) - d, 0) + d types(h) P_{n-1}(w | h')) / c(h),       P_0 = 1 / V
 
     h are the n - 1 symbols before w, h' all of them but the first, types(h) the number of different symbols after h in
-    training. Below the highest order, c(h w) is the number of different symbols that occur before h w. The discount is
-    d = n_1 / (n_1 + 2 n_2), with n_c grams of count c. Reference: Chen & Goodman 1999, "An empirical study of smoothing
-    techniques for language modeling".
+    training. Below the highest order, c(h w) is the number of different symbols that occur before h w, the beginning of
+    the text among them. The discount is d = n_1 / (n_1 + 2 n_2), with n_c grams of count c, or 0.5 without n_1.
+    Reference: Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling".
 
     Args:
       training: ids `[N]`.
@@ -56,7 +56,7 @@ def ngram_nats(training: np.ndarray, held_out: np.ndarray, size: int, order: int
         total = np.bincount(context[seen], minlength=context.max() + 1)
         types = np.bincount(context[seen][kinds], minlength=context.max() + 1)
         ones, twos = (counts == 1).sum(), (counts == 2).sum()
-        discount = ones / max(ones + 2 * twos, 1)
+        discount = ones / (ones + 2 * twos) if ones else 0.5
         gram, context = gram[first:], context[first:]
         mixed = np.maximum(counts[gram] - discount, 0) + discount * types[context] * chance
         chance = np.where(total[context] > 0, mixed / np.maximum(total[context], 1), chance)

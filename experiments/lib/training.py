@@ -40,10 +40,10 @@ class Options(frame.Config):
         super().check()
         if not self.learning_rate > 0:
             raise ValueError(f"expected --learning-rate above 0, got {self.learning_rate}.")
-        make_optimizer(self)  # which knows the names of optimizers and schedules
         for name in ("steps", "batch", "steps_per_call", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected --{name.replace('_', '-')} from 1, got {getattr(self, name)}.")
+        make_optimizer(self)  # which knows the names of optimizers and schedules
 
 
 def train(

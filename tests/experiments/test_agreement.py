@@ -9,7 +9,7 @@ from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import agreement
 from experiments.agreement import Config, generate
-from experiments.lib import grammar, series
+from experiments.lib import grammar, intervals
 from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
@@ -104,7 +104,7 @@ def test_baselines_made_by_hand():
 
 
 def test_interval_of_wilson():
-    found = series.wilson(np.array([[True] * 8 + [False] * 2]))
+    found = intervals.wilson(np.array([[True] * 8 + [False] * 2]))
     np.testing.assert_allclose(found, (0.8, 0.4902, 0.9433), atol=1e-4)  # the textbook's 8 of 10
 
 

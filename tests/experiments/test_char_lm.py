@@ -1,4 +1,4 @@
-"""The character language model: its smoke run, its command line, and killed and resumed for real."""
+"""The character language model: its smoke run, its command line, killed and resumed for real, split over devices."""
 
 import dataclasses
 import json
@@ -9,10 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from experiment_runs import smoke_fixture
+from experiment_runs import figures_of, smoke_config, smoke_fixture
 
-from experiments import char_lm
+from experiments.char_lm import __main__ as char_lm
+from experiments.char_lm.model import make_model
+from experiments.lib import language
+from experiments.lib.cells import CELLS
 from experiments.lib.report import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -39,20 +43,14 @@ def text(tmp_path_factory):
 def test_smoke_learns_and_leaves_its_files(smoke):
     folder, result = smoke
     assert result["updates"] == 40 and 2.0 < result["held_out_nats_per_char"] < 3.6  # from 4.63, a uniform guess
+    assert 1.2 < result["ngram_nats_per_char"] < 1.3 < 3.2 < result["unigram_nats_per_char"] < 3.3
     metrics = read_metrics(folder / "metrics.jsonl")
     assert [line["step"] for line in metrics if "loss" in line] == list(range(1, 41))
-    assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
-    text = (folder / "report.md").read_text()
-    assert str(result["held_out_nats_per_char"]) in text and "After 20 updates" in text
     assert [line["step"] for line in read_metrics(folder / "samples.jsonl")] == [0, 20, 40]
+    text = (folder / "report.md").read_text()
+    assert figures_of(folder) == {"loss"} and str(result["held_out_nats_per_char"]) in text
+    assert "After 20 updates" in text and "| 5-gram | 1.2" in text
     assert json.loads((folder / "config.json").read_text())["hidden"] == 32
-
-
-def test_smoke_is_reproducible(smoke, tmp_path):
-    again = char_lm.main(char_lm.Config(smoke=True, out=str(tmp_path)))
-    assert {**again, "out": ""} == {**smoke[1], "out": ""}
-    losses = [[line.get("loss") for line in read_metrics(f / "metrics.jsonl")] for f in (smoke[0], tmp_path)]
-    assert losses[0] == losses[1]
 
 
 def test_sample_from_checkpoint(smoke, capsys):
@@ -60,34 +58,51 @@ def test_sample_from_checkpoint(smoke, capsys):
     first = char_lm.sample(config)
     assert first.startswith("The ") and len(first) == 4 + 17 and first in capsys.readouterr().out
     assert char_lm.sample(config) == first != char_lm.sample(dataclasses.replace(config, seed=4))
+    bold = char_lm.sample(dataclasses.replace(config, temperature=50.0, top_k=0, length=300))
+    cautious = char_lm.sample(dataclasses.replace(config, temperature=0.0, length=300))
+    assert len(set(cautious)) < len(set(bold)) / 2
+
+
+def test_nats_are_those_of_each_character_in_order(text):
+    config = dataclasses.replace(char_lm.Config(), hidden=7)
+    vocabulary, _, ids = char_lm.load(dataclasses.replace(config, data=text))
+    model = make_model(config, len(vocabulary.symbols))
+    params = model.init(char_lm.jax.random.key(0))
+    together = language.make_nats(model, ids[:101], batch=1, steps=100)(params)
+    _, logits = model.logits(params, model.initial_carry((1,)), ids[:100, None])
+    logits = np.asarray(logits[:, 0], np.float64)
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(100), ids[1:101]]
+    np.testing.assert_allclose(together, expected, atol=1e-5)
+    apart = language.make_nats(model, ids[:101], batch=5, steps=7)(params)  # five pieces of 20, padded to 21
+    assert apart.shape == (100,) and np.abs(apart - expected)[1:20].max() < 1e-5
+    assert np.mean(np.abs(apart - expected) < 1e-5) < 0.9  # other pieces begin afresh
 
 
 @pytest.mark.parametrize("preset", char_lm.PRESETS)
 def test_presets_run(preset, text, tmp_path):
-    config = dataclasses.replace(char_lm.PRESETS[preset], data=text, smoke=True, out=str(tmp_path))
+    config = dataclasses.replace(char_lm.Config(), **char_lm.PRESETS[preset])
+    config = dataclasses.replace(config, **char_lm.SMOKE | {"data": text}, out=str(tmp_path))
     assert char_lm.main(config)["updates"] == 40
 
 
-@pytest.mark.parametrize("cell", char_lm.CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_trains(cell, text, tmp_path):
     layers = 2 if cell == "lstm" else 1
     sizes = {"hidden": 7, "batch": 3, "window": 5, "steps": 11, "steps_per_call": 4, "layers": layers, "dropout": 0.3}
-    config = char_lm.Config(cell=cell, data=text, out=str(tmp_path), **sizes)
+    config = char_lm.Config(cell=cell, data=text, out=str(tmp_path), warmup=3, **sizes)
     assert char_lm.main(config)["held_out_nats_per_char"] < 4.0
 
 
-def test_last_line_is_the_result(text, tmp_path):
-    done = run("--smoke", "--data", text, "--seed", "5", "--out", str(tmp_path))
+def test_the_batch_is_split_over_devices(smoke, tmp_path):
+    done = run("--smoke", "--devices", "2", "--out", str(tmp_path / "two"))
     last = done.stdout.strip().splitlines()[-1]
     result = json.loads(last.removeprefix("result: "))
-    assert last.startswith("result: ") and result["name"] == "char_lm" and result["seed"] == 5
-    assert result["seconds"] > 0 and result["held_out_nats_per_char"] > 0
+    assert last.startswith("result: ") and result["name"] == "char_lm" and result["seconds"] > 0
+    for name in ("held_out_nats_per_char", "ngram_nats_per_char"):
+        assert result[name] == pytest.approx(smoke[1][name], abs=2e-3)
+    losses = [[line["smooth_loss"] for line in read_metrics(f / "samples.jsonl")] for f in (smoke[0], tmp_path / "two")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     assert "bits/char" in done.stderr and "char/s" in done.stderr
-
-
-def test_help_can_be_read():
-    text = run("--help").stdout
-    assert "--preset" in text and "updates" in text and "python -m experiments.char_lm sample" in text
 
 
 def wait_for(condition, process, seconds=120):
@@ -110,74 +125,39 @@ def test_killed_and_resumed_is_bit_equal(text, tmp_path):
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         command = [sys.executable, "-m", "experiments.char_lm", "--resume", "--out", str(killed)]
-    with (killed / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 700, "lo')  # a line torn by the kill
+    for name, line in (("metrics", '{"step": 700, "lo'), ("samples", '{"step": 700, "te')):
+        with (killed / f"{name}.jsonl").open("a") as file:
+            file.write(line)  # torn by the kill
     # The newest checkpoint damaged as well: named, and skipped for the one before it.
     newest = max((killed / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name.split(".")[0]))
     for file in (newest / "tree" / "d").iterdir():
         file.write_bytes(file.read_bytes()[:-7])
     resumed = run("--resume", "--out", str(killed))
     assert str(newest) in resumed.stderr and "damaged" in resumed.stderr
-    expected, got = (
-        {line["step"]: line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line}
-        for folder in (whole, killed)
+    losses, samples = (
+        [
+            {line["step"]: line.get(key) for line in read_metrics(folder / file) if key in line}
+            for folder in (whole, killed)
+        ]
+        for file, key in (("metrics.jsonl", "loss"), ("samples.jsonl", "text"))
     )
-    assert got == expected and len(expected) >= 750
-    results = [json.loads(out.splitlines()[-1].removeprefix("result: ")) for out in (resumed.stdout,)]
-    assert results[0]["updates"] == 1500
-    assert (whole / "samples.jsonl").read_text() == (killed / "samples.jsonl").read_text()
+    assert losses[0] == losses[1] and len(losses[0]) >= 750
+    assert samples[0] == samples[1] and len(samples[0]) == 31
+    assert json.loads(resumed.stdout.splitlines()[-1].removeprefix("result: "))["updates"] == 1500
+    assert (whole / "report.md").read_bytes() == (killed / "report.md").read_bytes()
 
 
-def error_of(*args):
-    done = run(*args, check=False)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 1 and len(lines) == 1, done.stderr
-    return lines[0]
-
-
-def test_bad_input_is_one_sentence(text, tmp_path):
-    out = ["--out", str(tmp_path / "run")]
-    for args, part in [
-        (["--cell", "lsmt"], "expected --cell to be one of rnn, irnn, gru"),
-        (["--data", str(tmp_path / "no.txt")], "expected --data to be pydoc, shakespeare or the path"),
-        (["--optimizer", "adm"], "expected one of sgd, adam"),
-        (["--data", text, "--window", "100000"], "expected at least"),
-    ]:
-        assert part in error_of(*args, *out)
-        assert not (tmp_path / "run").exists()  # nothing half-made is left behind
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    assert "expected a folder that can be written" in error_of("--data", text, "--out", str(blocked / "run"))
-    assert blocked.read_text() == "in the way"
-    assert "expected a run to resume" in error_of("--resume", "--out", str(tmp_path / "none"))
-
-
-def test_a_run_is_not_written_over(smoke):
-    before = {path: path.read_bytes() for path in smoke[0].rglob("*") if path.is_file()}
-    assert "expected --out to be a folder without a run" in error_of("--smoke", "--out", str(smoke[0]))
-    assert {path: path.read_bytes() for path in smoke[0].rglob("*") if path.is_file()} == before
-
-
-def test_checkpoint_of_another_configuration(smoke):
-    before = sorted(path.name for path in (smoke[0] / "checkpoints").iterdir())
-    message = error_of("--resume", "--out", str(smoke[0]), "--hidden", "31")
-    assert "hidden=31 but 32 there" in message
-    assert sorted(path.name for path in (smoke[0] / "checkpoints").iterdir()) == before
-
-
-def test_loss_that_is_not_finite_stops(text, tmp_path):
-    args = [
-        *SHORT,
-        "--data",
-        text,
-        "--steps",
-        "200",
-        "--optimizer",
-        "sgd",
-        "--learning-rate",
-        "1e38",
-        "--clip-norm",
-        "0",
-    ]
-    done = run(*args, "--cell", "rnn", "--out", str(tmp_path), check=False)
-    assert done.returncode == 1 and "got NaN or infinity in update" in done.stderr
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cell": "lsmt"}, "expected --cell to be one of rnn, irnn, gru"),
+        ({"layers": 0}, "expected --layers to be at least 1, got 0"),
+        ({"data": "no.txt"}, "expected --data to be pydoc, shakespeare or the path"),
+        ({"window": 10**6}, "expected at least"),
+        ({"optimizer": "sgd", "learning_rate": 1e38, "clip_norm": 0.0, "cell": "rnn"}, "got NaN or infinity in update"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(changes, message, tmp_path):
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        char_lm.main(smoke_config(char_lm, tmp_path, **changes))
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 from experiment_runs import assert_reproduces, figures_of, smoke_fixture
 
 from experiments import rnn_or_mlp
-from experiments.lib import questions, series
+from experiments.lib import intervals, questions
 from experiments.rnn_or_mlp import Config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
@@ -120,7 +120,7 @@ def test_padding_changes_no_answer():
 def test_verdict_needs_intervals_and_seeds():
     def cell(*shares):
         right = np.array([[True] * s + [False] * (1000 - s) for s in shares])
-        return rnn_or_mlp.Cell(series.wilson(right), right.mean(axis=1))
+        return rnn_or_mlp.Cell(intervals.wilson(right), right.mean(axis=1))
 
     def say(rnn, mlp):
         return rnn_or_mlp.verdict(Config(), {"rnn": rnn, "mlp": mlp})

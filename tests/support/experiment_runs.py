@@ -1,8 +1,15 @@
 """What the tests of experiments share: a smoke run, done once for a module, and what holds for every one of them."""
 
+import dataclasses
 import re
 
 import pytest
+
+
+def smoke_config(experiment, folder, **changes):
+    """The config of a smoke run."""
+    config = dataclasses.replace(experiment.Config(), smoke=True, **experiment.SMOKE)
+    return dataclasses.replace(config, out=str(folder), **changes)
 
 
 def smoke_fixture(experiment):
@@ -11,7 +18,7 @@ def smoke_fixture(experiment):
     @pytest.fixture(scope="module")
     def smoke(tmp_path_factory):
         folder = tmp_path_factory.mktemp("smoke")
-        return folder, experiment.main(experiment.Config(smoke=True, out=str(folder)))
+        return folder, experiment.main(smoke_config(experiment, folder))
 
     return smoke
 
@@ -26,6 +33,6 @@ def figures_of(folder):
 
 def assert_reproduces(experiment, smoke, folder):
     """A second run with the same seed has the same result, and the same report to the byte."""
-    again = experiment.main(experiment.Config(smoke=True, out=str(folder)))
+    again = experiment.main(smoke_config(experiment, folder))
     assert {**again, "out": ""} == {**smoke[1], "out": ""}
     assert (folder / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.data import fra_eng
-from experiments.data.fra_eng import words
+from experiments.data.fra_eng import split_by_source, words
 
 # ---- words ---------------------------------------------------------------------------------------------------
 
@@ -42,6 +42,72 @@ def test_nothing_visible_is_lost():
     sentences = ["a mother-in-law's well-known carry-on, my parents' house, join 'em.", ""]
     for text in [*sentences, *("".join(rng.choice(alphabet, 17)) for _ in range(2_000))]:
         assert "".join(words(text)) == text.replace(" ", ""), text
+
+
+# ---- the split -----------------------------------------------------------------------------------------------
+
+
+def random_pairs(seed, n=997, kinds=900):
+    rng = np.random.default_rng(seed)
+    return [f"s{i}" for i in rng.integers(kinds, size=n)], [f"t{i}" for i in rng.integers(kinds, size=n)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_source_and_no_target_is_in_two_parts(seed):
+    sources, targets = random_pairs(seed, kinds=1_500)
+    parts = split_by_source(sources, targets, (0.8, 0.1, 0.1), seed=seed)
+    assert sorted(np.concatenate(parts)) == list(range(997))
+    for keys in (sources, targets):
+        seen = [{keys[i] for i in part} for part in parts]
+        assert sum(map(len, seen)) == len(set(keys))
+    assert np.abs(np.array([len(part) for part in parts]) / 997 - (0.8, 0.1, 0.1)).max() < 0.02
+
+
+def test_pairs_linked_through_others_stay_together():
+    # 0 - 1 share a target, 1 - 2 a source, 2 - 3 a target: one chain. A source equal to a target links nothing.
+    sources, targets = ["a", "b", "b", "c", "d", "e"], ["x", "x", "y", "y", "a", "d"]
+    groups = fra_eng._groups(sources, targets)
+    assert sorted(map(sorted, groups)) == [[0, 1, 2, 3], [4], [5]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_are_the_connected_components(seed):
+    sources, targets = random_pairs(seed, n=61, kinds=53)
+    reached = np.equal.outer(sources, sources) | np.equal.outer(targets, targets)
+    for _ in range(6):  # paths of up to 64 pairs
+        reached = reached @ reached
+    expected = {tuple(np.flatnonzero(row)) for row in reached}
+    assert {tuple(sorted(group)) for group in fra_eng._groups(sources, targets)} == expected
+
+
+def test_a_giant_group_goes_where_it_fits():
+    sources = ["the same"] * 60 + [f"s{i}" for i in range(40)]
+    for seed in range(20):
+        parts = split_by_source(sources, [str(i) for i in range(100)], (0.8, 0.1, 0.1), seed=seed)
+        assert [len(part) for part in parts] == [80, 10, 10] and set(range(60)) <= set(parts[0])
+
+
+def test_a_split_depends_on_its_seed_only():
+    sources, targets = random_pairs(0, kinds=1_500)
+    first, again, other = (split_by_source(sources, targets, (0.5, 0.5), seed=seed) for seed in (1, 1, 2))
+    assert all(map(np.array_equal, first, again)) and not np.array_equal(first[0], other[0])
+    held_out_early = np.mean(first[1] < 500)
+    assert 0.4 < held_out_early < 0.6  # drawn from everywhere, not from one end
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "fractions", "message"),
+    [
+        (["a"], ["x", "y"], (0.5, 0.5), "as many sources as targets, got 1 and 2"),
+        (["a", "b"], ["x", "y"], (0.5, 0.6), "positive fractions of sum 1"),
+        (["a", "b"], ["x", "y"], (1.5, -0.5), "positive fractions of sum 1"),
+        (["a", "b"], ["x", "y"], (), "positive fractions of sum 1"),
+        (["a", "a"], ["x", "y"], (0.5, 0.5), "a group of pairs for each of 2 parts, got 1 groups, the largest of 2"),
+    ],
+)
+def test_a_split_that_cannot_be(sources, targets, fractions, message):
+    with pytest.raises(ValueError, match=message):
+        split_by_source(sources, targets, fractions, seed=0)
 
 
 # ---- the set of translations ---------------------------------------------------------------------------------

@@ -1,14 +1,22 @@
-"""What experiments share: command lines, reports, figures."""
+"""The frame: command lines, folders of runs, reports, and how a run ends, is interrupted and goes on."""
 
 import dataclasses
+import importlib.util
 import json
+import os
+import signal
+import sys
+from pathlib import Path
 from typing import Literal
 
 import jax
-import numpy as np
 import pytest
 
-from experiments.lib import cli, plots, report, sweep
+from experiments import __main__ as listing
+from experiments.lib import cli, frame, report
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+ROOT = Path(__file__).parents[3]
 
 # ---- command lines -------------------------------------------------------------------------------------------
 
@@ -25,38 +33,36 @@ class Config:
     sizes: tuple[int, ...] = (3, 5)  # of layers
 
 
-PRESETS = {"big": Config(preset="big", hidden=97, cell="lstm"), "fast": Config(preset="fast", rate=2.0)}
+PRESETS = {"big": {"preset": "big", "hidden": 97, "cell": "lstm"}, "fast": {"preset": "fast", "rate": 2.0}}
 
 
 def parse(*args, **options):
     return cli.parse(Config, prog="prog", description="What it does.", args=args, presets=PRESETS, **options)
 
 
-def test_no_options_give_the_defaults():
-    assert parse() == Config()
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], Config()),
+        (["--hidden", "17", "--cell", "lstm", "--rate=0.25"], Config(hidden=17, cell="lstm", rate=0.25)),
+        (["--preset", "big"], Config(**PRESETS["big"])),
+        (["--preset=big"], Config(**PRESETS["big"])),
+        (["--preset", "big", "--hidden", "7"], Config(preset="big", hidden=7, cell="lstm")),
+        (["--hidden", "7", "--preset=big"], Config(preset="big", hidden=7, cell="lstm")),
+    ],
+)
+def test_an_option_wins_over_a_preset_and_that_over_the_default(args, expected):
+    assert parse(*args) == expected
 
 
-def test_options_change_the_defaults():
-    got = parse("--hidden", "17", "--cell", "lstm", "--rate=0.25")
-    assert got == Config(hidden=17, cell="lstm", rate=0.25)
-
-
-def test_a_smoke_run_compiles_quickly():
+def test_a_smoke_run_compiles_quickly_and_wins_over_a_preset_but_not_over_an_option():
     assert not jax.config.read("jax_disable_most_optimizations")
     try:
-        assert parse("--smoke") == Config(smoke=True) and jax.config.read("jax_disable_most_optimizations")
+        got = parse("--smoke", "--preset", "big", "--rate", "3", smoke={"hidden": 2, "rate": 1.0})
+        assert got == Config(preset="big", cell="lstm", smoke=True, hidden=2, rate=3.0)
+        assert jax.config.read("jax_disable_most_optimizations")
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.parametrize("args", [("--preset", "big"), ("--preset=big",)])
-def test_a_preset_changes_the_defaults(args):
-    assert parse(*args) == PRESETS["big"]
-
-
-@pytest.mark.parametrize("args", [("--preset", "big", "--hidden", "7"), ("--hidden", "7", "--preset=big")])
-def test_an_option_wins_over_the_preset(args):
-    assert parse(*args) == Config(preset="big", hidden=7, cell="lstm")
 
 
 def test_a_default_can_be_given():
@@ -64,7 +70,7 @@ def test_a_default_can_be_given():
 
 
 def test_an_unknown_preset_is_one_sentence():
-    with pytest.raises(SystemExit, match=r"prog: expected --preset to be one of big, fast, got 'huge'"):
+    with pytest.raises(ValueError, match=r"expected --preset to be one of big, fast, got 'huge'"):
         parse("--preset", "huge")
 
 
@@ -103,101 +109,244 @@ def test_other_errors_keep_their_traceback():
 def test_the_result_line_is_json(capsys):
     cli.result_line("char_lm", 3, 12.3456, held_out_nats_per_char=1.5)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("result: ")
-    assert json.loads(line.removeprefix("result: ")) == {
-        "name": "char_lm",
-        "seed": 3,
-        "seconds": 12.3,
-        "held_out_nats_per_char": 1.5,
-    }
+    expected = {"name": "char_lm", "seed": 3, "seconds": 12.3, "held_out_nats_per_char": 1.5}
+    assert line.startswith("result: ") and json.loads(line.removeprefix("result: ")) == expected
 
 
-def test_a_config_as_json_can_be_read_back():
-    config = Config(sizes=(7, 11), cell="lstm")
-    assert cli.as_json(config)["sizes"] == [7, 11]
-    assert json.loads(json.dumps(cli.as_json(config))) == cli.as_json(config)
+# ---- a whole experiment --------------------------------------------------------------------------------------
+
+TOY = '''"""A toy that learns a number.
+
+    python -m experiments.toy
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from experiments.lib import frame, report, training
+from rnnjax.losses import masked_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Options):
+    """Options of a run."""
+
+    truth: float = 2.0  # to be learned
+    models: tuple[str, ...] = ("one", "two")  # which
+    steps: int = 40  # updates
+    checkpoint_every: int = 10  # updates between checkpoints
+
+
+SMOKE = {"steps": 20}
+trained = []
+
+
+def main(config: Config) -> dict:
+    """Trains."""
+    run = frame.begin(config)
+    if config.truth < 0:
+        raise ValueError("expected --truth from 0.")
+
+    def loss_fn(params, batch, *, key):
+        return masked_mean((params - batch) ** 2)
+
+    def batches(step):
+        hook(name, step)
+        trained.append((name, step))
+        return jnp.full(4, config.truth)
+
+    found = {}
+    for name in config.models:
+        result = training.train(config, lambda key: jnp.zeros(()), loss_fn, batches, run.folder, name=name)
+        found[name] = float(result.state.params)
+    return frame.finish(run, {"learned": found["two"], "small": 1.23456e-5, "updates": result.step}, found=found)
+
+
+def predict(config: Config) -> None:
+    """Answers."""
+    print("answer from", report.find_run(config.out, "toy"))
+
+
+def hook(name, step):
+    """For tests."""
+'''
+TEMPLATE = """# A toy
+
+{{ result }}
+
+{% for name, value in found.items() %}
+- {{ name }}: {{ "%.2f" | format(value) }} of {{ config.truth }}
+{% endfor %}
+
+{{ options }}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """An experiment by itself in a working folder, and a function that runs its command line: `(status, stderr)`."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "toy.md").write_text(TEMPLATE)
+    spec = importlib.util.spec_from_file_location("experiments.toy", tmp_path / "toy.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "experiments.toy", module)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    yield module
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def run(toy, capsys, monkeypatch, *args):
+    """The status of a command line, and what it prints: `(status, stdout, stderr)`."""
+    monkeypatch.setattr(sys, "argv", ["toy", *args])
+    status = 0
+    try:
+        frame.command_line(toy.main, toy.predict, smoke=toy.SMOKE)
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def line(toy, capsys, monkeypatch):
+    """Runs a command line of the toy."""
+    return lambda *args: run(toy, capsys, monkeypatch, *args)
+
+
+def test_a_run_leaves_its_files_and_ends_with_the_result(toy, line):
+    status, out, _ = line("--seed", "3")
+    last = out.splitlines()[-1]
+    result = json.loads(last.removeprefix("result: "))
+    folder = Path(result["out"])
+    assert status == 0 and last.startswith("result: ") and folder.parent == Path("runs/toy")
+    assert (result["name"], result["seed"], result["small"], result["updates"]) == ("toy", 3, 1.2e-5, 40)
+    text = (folder / "report.md").read_text()
+    assert text.startswith("# A toy") and "| updates | 40 |" in text and "of 2.0" in text and "| seed | 3 |" in text
+    assert str(folder) not in text and "| out |" not in text  # the same in every run
+    saved = json.loads((folder / "config.json").read_text())
+    assert (saved["experiment"], saved["models"], saved["seed"]) == ("toy", ["one", "two"], 3)
+    assert report.read_config(folder, toy.Config) == toy.Config(seed=3, out=str(folder))
+    assert len(report.read_metrics(folder / "two" / "metrics.jsonl")) == 40
+
+
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_interrupted_says_how_to_go_on_and_trains_nothing_twice(toy, line, sign, status):
+    def interrupt(name, step):
+        if (name, step) == ("two", 25):
+            os.kill(os.getpid(), sign)
+
+    whole = line("--out", "whole")
+    toy.trained.clear()
+    toy.hook = interrupt
+    got, _, error = line("--out", "cut")
+    assert got == status and "go on with: python -m experiments.toy --resume --out cut" in error
+    assert ("one", 39) in toy.trained and not (Path("cut") / "report.md").exists()
+    toy.hook = lambda name, step: None
+    toy.trained.clear()
+    got, out, _ = line("--resume", "--out", "cut")
+    assert got == 0 and "one" not in {name for name, _ in toy.trained}  # it was complete
+    assert min(step for _, step in toy.trained) >= 10 and ("two", 39) in toy.trained
+    assert out.splitlines()[-1].split('"learned"')[1].split(",")[0] == whole[1].split('"learned"')[1].split(",")[0]
+    assert (Path("cut") / "report.md").read_bytes() == (Path("whole") / "report.md").read_bytes()
+
+
+def test_resume_and_other_commands_take_the_newest_run_that_is_no_smoke_run(toy, line):
+    for when, smoke in (("2026-01-01", False), ("2026-01-03", False), ("2026-01-05", True)):
+        folder = Path("runs/toy") / when
+        folder.mkdir(parents=True)
+        report.write_config(folder, toy.Config(smoke=smoke), "toy")
+    (Path("runs/toy") / "2026-02-01").mkdir()  # without a run
+    assert "answer from runs/toy/2026-01-03" in line("predict")[1]
+    assert "answer from runs/toy/2026-01-05" in line("predict", "--out", "runs/toy/2026-01-05")[1]
+    assert '"out": "runs/toy/2026-01-03"' in line("--resume")[1].splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--resume"], "expected a run of toy in runs/toy, found none"),
+        (["--resume", "--out", "nowhere"], "expected a run of toy in nowhere, found none"),
+        (["--resume", "--out", "others"], "expected a run of toy in others, got one of addition"),
+        (["--resume", "--out", "mine", "--truth", "3"], "got truth=3.0 but 2.0 there"),
+        (["--out", "mine"], "expected --out to be a folder without a run, got mine"),
+        (["--out", "toy.py/below"], "expected a folder that can be written"),
+        (["--learning-rate", "-0.1"], "expected --learning-rate above 0, got -0.1"),
+        (["--steps", "0"], "expected --steps from 1, got 0"),
+        (["--seed", "-1"], "expected --seed from 0"),
+        (["--optimizer", "adm"], "expected one of sgd, adam"),
+        (["--devices", "2"], "expected --devices 1, got 2: the batches of this experiment are not split"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_leaves_no_folder(toy, line, monkeypatch, args, message):
+    for name, experiment in (("mine", "toy"), ("others", "addition")):
+        Path(name).mkdir()
+        report.write_config(Path(name), toy.Config(), experiment)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)  # devices can be chosen before the first use only
+    before = {path: path.read_bytes() for path in Path().rglob("*.json")}
+    status, _, error = line(*args)
+    assert status == 1 and message in error and len(error.strip().splitlines()) == 1
+    assert {path: path.read_bytes() for path in Path().rglob("*.json")} == before and not [*Path().glob("runs/toy/*")]
+
+
+def test_data_that_cannot_be_leave_no_folder(toy, line):
+    status, _, error = line("--truth", "-1", "--out", "new")
+    assert status == 1 and "expected --truth from 0" in error and not Path("new").exists()
+
+
+def test_options_that_there_are_no_more_are_named(toy, line):
+    Path("old").mkdir()
+    report.write_config(Path("old"), toy.Config(), "toy")
+    saved = json.loads((Path("old") / "config.json").read_text()) | {"width": 3}
+    (Path("old") / "config.json").write_text(json.dumps(saved))
+    assert "got --width, which there is no more" in line("--resume", "--out", "old")[2]
 
 
 # ---- reports -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_folder_is_made(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert report.new_run_folder(str(tmp_path / "mine"), "name") == tmp_path / "mine"
-    folder = report.new_run_folder("", "name")
-    assert (tmp_path / "mine").is_dir() and folder.is_dir()
-    assert folder.resolve().parent == (tmp_path / "runs" / "name").resolve()
+def test_a_template_must_be_given_all_it_names(tmp_path):
+    (tmp_path / "report.md").write_text("{{ a | percent(2) }} {{ b }}")
+    with pytest.raises(Exception, match="'b' is undefined"):
+        report.render(tmp_path / "report.md", a=0.5)
+    assert report.render(tmp_path / "report.md", a=0.5, b="<&>") == "50.00% <&>"
 
 
-def test_a_run_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
-    (tmp_path / "file").write_text("a file")
-    with pytest.raises(OSError, match="expected a folder that can be written"):
-        report.new_run_folder(str(tmp_path / "file" / "below"), "name")
-
-
-def test_the_last_run_is_the_newest_with_a_config(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("2026-01-02-000000", "2026-01-03-000000", "2026-02-01-000000"):
-        (tmp_path / "runs" / "name" / name).mkdir(parents=True)
-    for name in ("2026-01-02-000000", "2026-01-03-000000"):
-        report.write_config(tmp_path / "runs" / "name" / name, Config())
-    assert report.last_run_folder("", "name").name == "2026-01-03-000000"
-    older = tmp_path / "runs" / "name" / "2026-01-02-000000"
-    assert report.last_run_folder(str(older), "name") == older
-
-
-@pytest.mark.parametrize("out", ["", "nowhere"])
-def test_no_run_to_resume_is_one_clear_error(tmp_path, monkeypatch, out):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=f"expected a run to resume in {out or 'runs/name'}, found none"):
-        report.last_run_folder(out, "name")
-
-
-def test_config_and_metrics_are_read_back(tmp_path):
-    report.write_config(tmp_path, Config(hidden=7))
-    assert json.loads((tmp_path / "config.json").read_text()) == cli.as_json(Config(hidden=7))
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
-    assert [line["loss"] for line in report.read_metrics(tmp_path / "metrics.jsonl")] == [0.5, 0.25]
-    assert report.read_metrics(tmp_path / "nothing.jsonl") == []
-
-
-def test_a_report_has_a_title_and_its_sections(tmp_path):
-    report.write_report(tmp_path, "Title", {"One": "first\n\n", "Two": report.table({"a": 1, "b": "é"})})
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert text == "# Title\n\n## One\n\nfirst\n\n## Two\n\n| | |\n|---|---|\n| a | 1 |\n| b | é |\n"
-
-
-def test_quoted_text_stands_in_a_fence():
+def test_tables_and_quoted_text():
+    assert report.table({"a": 1, "b": "é"}) == "| | |\n|---|---|\n| a | 1 |\n| b | é |"
+    assert report.grid(["x", "y"], [[1, 2]]) == "| x | y |\n| --- | --- |\n| 1 | 2 |"
     assert report.quoted("# not a heading") == "~~~~\n# not a heading\n~~~~"
 
 
-# ---- figures -------------------------------------------------------------------------------------------------
+# ---- all experiments -----------------------------------------------------------------------------------------
+
+PROGRAMS = dict(listing.programs())
+EXPERIMENTS = [name for name in PROGRAMS if "." not in name]
+# Still to be given the form of the frame's docstring.
+PENDING = {"agreement", "climate", "cooking", "cryptocurrency", "dates", "function_approximation", "gradients"}
+PENDING |= {"long_lag", "optimizers", "professor_forcing", "rnn_or_mlp", "translation"}
 
 
-@pytest.mark.parametrize("size", [3, 397])  # without and with a running mean
-def test_loss_curves_writes_a_png(tmp_path, size):
-    steps = np.arange(1, size + 1)
-    losses = 2 / np.sqrt(steps) + np.random.default_rng(0).random(size)
-    points = {"held out": ([1, size], [2.5, 1.5]), "uniform": ([size], [3.0])}
-    plots.loss_curves(tmp_path / "loss.png", (steps, losses), points, title="Loss", y="nats per character")
-    data = (tmp_path / "loss.png").read_bytes()
-    assert data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 5_000
+def test_every_program_is_listed_with_a_line():
+    assert {"addition", "char_lm", "benchmarks.recurrence"} <= PROGRAMS.keys() and "lib.frame" not in PROGRAMS
+    assert all(0 < len(line) <= 120 and line[-1] in ".?" for line in PROGRAMS.values())
 
 
-def test_a_figure_is_closed(tmp_path):
-    before = plots.plt.get_fignums()
-    with plots.figure(tmp_path / "f.png", title="Title", x="update", y="nats") as axes:
-        axes.plot([1, 2, 3], [3, 1, 2])
-        assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Title", "update", "nats")
-    assert plots.plt.get_fignums() == before and (tmp_path / "f.png").exists()
+@pytest.mark.parametrize("name", sorted({*EXPERIMENTS} - PENDING))
+def test_a_story_is_short_and_has_its_report(name):
+    story, template = ROOT / "experiments" / f"{name}.py", ROOT / "experiments" / f"{name}.md"
+    if not story.exists():
+        story, template = ROOT / "experiments" / name / "__main__.py", ROOT / "experiments" / name / "report.md"
+    text, words = story.read_text(), template.read_text()
+    assert len(text.splitlines()) <= 200 and "frame.command_line(main" in text
+    assert "{{ result }}" in words and words.rstrip().endswith("{{ options }}")
+    assert words.count("![") <= words.count("What to look for")  # of each figure
 
 
-# ---- sweeps --------------------------------------------------------------------------------------------------
-
-
-def test_the_rate_with_the_lowest_mean_wins_and_what_is_not_finite_never():
-    losses = [0.1, np.nan, 2.0, 4.0, 5.0, 0.5]  # of three rates, two first weights each
-    place, by_rate = sweep.choose_rate(losses, (0.1, 0.2, 0.3), "a model")
-    assert place == 2 and by_rate.tolist() == [np.inf, 3.0, 2.75]
-    with pytest.raises(ValueError, match="finite loss of a model at one of the rates, got none"):
-        sweep.choose_rate([np.nan, np.inf], (0.1, 0.2), "a model")
+def test_experiments_do_not_import_each_other():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        own = path.relative_to(ROOT / "experiments").parts[0].removesuffix(".py")
+        for name in EXPERIMENTS:
+            if own not in (name, "benchmarks"):
+                text = path.read_text()
+                assert f"from experiments.{name} " not in text and f"from experiments import {name}" not in text, path
