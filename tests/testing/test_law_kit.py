@@ -1,5 +1,6 @@
 """The law kit: it passes good cells, and names the law that a bad one breaks."""
 
+import doctest
 import itertools
 from typing import NamedTuple
 
@@ -38,11 +39,18 @@ def leaky_apply(params, carry, x):
     return LeakyCarry(mean), mean
 
 
-LEAKY = rnnjax.Cell(leaky_init, leaky_carry, leaky_apply)
+LEAKY = rnnjax.Cell(leaky_init, leaky_carry, leaky_apply, F, F)
 
 
 def test_a_good_cell_passes_every_law():
     testing.check_cell(LEAKY)
+
+
+def test_the_documented_cell_passes_every_law():
+    names: dict = {}
+    for example in doctest.DocTestParser().get_examples(rnnjax.Cell.__doc__):
+        exec(example.source, names)
+    testing.check_cell(names["cell"])
 
 
 # ---- cells that are broken on purpose ------------------------------------------------------------------------
@@ -68,8 +76,28 @@ def initial_carry_ignores_its_batch_shape():
 def initial_carry_ignores_its_dtype():
     return LEAKY._replace(
         initial_carry=lambda batch_shape=(), dtype=jnp.float32: leaky_carry(batch_shape),
-        apply=lambda p, c, x: (LeakyCarry(leaky_apply(p, c, x)[0].mean.astype(x.dtype)), x),
+        apply=lambda p, c, x: (leaky_apply(p, c, x)[0], x),
     )
+
+
+def initial_carry_is_one_array_for_every_dtype():
+    return LEAKY._replace(initial_carry=lambda batch_shape=(), dtype=None: leaky_carry(batch_shape))
+
+
+def carry_takes_the_dtype_of_x():
+    return with_apply(lambda p, c, x, new, y: (LeakyCarry(c.mean.astype(x.dtype) + x), y))
+
+
+def carry_and_x_meet_uncast():
+    return with_apply(lambda p, c, x, new, y: (LeakyCarry(c.mean + x), y))
+
+
+def input_size_is_another():
+    return LEAKY._replace(input_size=F + 1)
+
+
+def output_size_is_another():
+    return LEAKY._replace(output_size=F + 1)
 
 
 def output_depends_on_batch_mates():
@@ -125,6 +153,11 @@ BROKEN = {
     carry_structure_changes: "carry_is_a_fixed_point",
     initial_carry_ignores_its_batch_shape: "carry_is_a_fixed_point",
     initial_carry_ignores_its_dtype: "carry_is_a_fixed_point",
+    initial_carry_is_one_array_for_every_dtype: "carry_is_a_fixed_point",
+    carry_takes_the_dtype_of_x: "carry_is_a_fixed_point",
+    carry_and_x_meet_uncast: "carry_is_a_fixed_point",
+    input_size_is_another: "carry_is_a_fixed_point",
+    output_size_is_another: "declared_sizes_are_true",
     state_in_python_changes_between_traces: "unroll_is_the_equations",
     compiled_and_eager_differ: "jit_is_eager",
     batch_of_two_axes_differs: "batch_axes_are_free",
@@ -141,21 +174,39 @@ BROKEN_ALONE = {
 @pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
 def test_a_broken_cell_fails_with_the_name_of_the_law(make):
     with pytest.raises(AssertionError, match=f"^the law '{BROKEN[make]}' does not hold: "):
-        testing.check_cell(make(), input_size=F)
+        testing.check_cell(make())
+
+
+# What the message of a law about shapes and dtypes tells the author to write.
+REMEDIES = {
+    carry_dtype_changes: r"carry\.mean is bfloat16 before a step and float32 after it .*\.astype\(carry\.mean\.dtype\)",
+    carry_takes_the_dtype_of_x: r"return it with \.astype\(carry\.mean\.dtype\)",
+    carry_and_x_meet_uncast: r"\.astype\(carry\.mean\.dtype\)",
+    carry_structure_changes: "return the type of the carry that came",
+    initial_carry_ignores_its_dtype: r"makes carry\.mean of shape .* and dtype float32; make it with the dtype",
+    initial_carry_ignores_its_batch_shape: r"makes carry\.mean of shape \(2,\) .*; put \*batch_shape in front",
+    output_size_is_another: r"cell\.output_size is 3, got an array of shape \(3, 2\)",
+}
+
+
+@pytest.mark.parametrize("make", REMEDIES, ids=lambda make: make.__name__)
+def test_the_message_says_what_to_write(make):
+    with pytest.raises(AssertionError, match=REMEDIES[make]):
+        testing.check_cell(make(), laws=[BROKEN[make]])
 
 
 @pytest.mark.parametrize("make", BROKEN_ALONE, ids=lambda make: make.__name__)
 def test_a_law_alone_sees_what_it_is_for(make):
     law = BROKEN_ALONE[make]
     with pytest.raises(AssertionError, match=f"^the law '{law}' does not hold: "):
-        testing.check_cell(make(), input_size=F, laws=[law])
+        testing.check_cell(make(), laws=[law])
 
 
 def test_inputs_of_changing_shapes_break_one_trace():
     def make_inputs(seed, length, batch_shape):
         return testing.float_inputs(F)(seed, length + seed % 2, batch_shape)
 
-    with pytest.raises(AssertionError, match=r"the law 'one_trace' does not hold: .*traces after ten calls"):
+    with pytest.raises(AssertionError, match=r"the law 'one_trace' does not hold: .*is traced > 1 times"):
         testing.check_cell(LEAKY, make_inputs=make_inputs, laws=["one_trace"])
 
 
@@ -164,12 +215,12 @@ def test_a_cell_that_raises_breaks_the_law_it_was_tried_with():
         raise RuntimeError("no such step")
 
     with pytest.raises(AssertionError, match="the law 'short_runs' does not hold: RuntimeError: no such step"):
-        testing.check_cell(LEAKY._replace(apply=apply), input_size=F, laws=["short_runs"])
+        testing.check_cell(LEAKY._replace(apply=apply), laws=["short_runs"])
 
 
 @pytest.mark.parametrize("law", ["short_runs", "parts_make_the_whole"])
 def test_only_the_laws_asked_for_are_tried(law):
-    testing.check_cell(initial_carry_is_never_the_same(), input_size=F, laws=[law])
+    testing.check_cell(initial_carry_is_never_the_same(), laws=[law])
 
 
 # ---- what the kit is made of ---------------------------------------------------------------------------------
@@ -186,22 +237,22 @@ def test_laws_are_documented_under_their_names():
 
 
 @pytest.mark.parametrize(
-    ("cell", "size"),
-    [
-        (rnnjax.lstm(7, 5), 7),
-        (rnnjax.gru(3, 11), 3),
-        (rnnjax.stack([rnnjax.rnn(13, 5), rnnjax.lstm(5, 3)]), 13),
-        (LEAKY, F),
-    ],
+    "check",
+    [lambda cell, **o: testing.check_cell(cell, laws=["jit_is_eager"], **o), testing.cases],
+    ids=["check", "cases"],
 )
-def test_the_input_size_is_guessed(cell, size):
-    assert testing.guess_input_size(cell) == size
+def test_an_input_size_that_the_cell_does_not_state_is_asked_for(check):
+    unstated = LEAKY._replace(input_size=None)
+    with pytest.raises(
+        ValueError, match=r"states its input_size, got None; .*cell\._replace\(input_size=\.\.\.\), or pass"
+    ):
+        check(unstated)
+    check(unstated, input_size=F)
 
 
-def test_an_input_size_that_cannot_be_guessed_is_asked_for():
-    ids = LEAKY._replace(apply=lambda params, carry, x: (carry, jnp.zeros((3,))[x]))
-    with pytest.raises(ValueError, match=r"expected a cell that takes floats .*found no F; pass make_inputs"):
-        testing.check_cell(ids)
+def test_the_inputs_made_have_the_size_that_the_cell_states():
+    with pytest.raises(AssertionError, match=r"cell\.input_size is 3, got an array of shape \(3, 2\)"):
+        testing.check_cell(input_size_is_another(), input_size=F, laws=["declared_sizes_are_true"])
 
 
 def test_cells_with_other_inputs_are_checked_with_make_inputs():
