@@ -1,12 +1,15 @@
-"""Addition, dates, translation and professor forcing in their smoke setting."""
+"""Addition, dates, translation and professor forcing in their smoke setting, and the model that they share."""
 
 import jax
 import numpy as np
 import pytest
-from experiment_runs import smoke_fixture
+from experiment_runs import figures_of, smoke_config, smoke_fixture
 
 from experiments import addition, dates, professor_forcing, translation
-from experiments.lib import translator
+from experiments.lib import search, translator
+from experiments.lib.cells import CELLS
+from experiments.lib.pairs import PAD, Pairs
+from experiments.lib.report import read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
 addition_run = smoke_fixture(addition)
@@ -15,13 +18,14 @@ addition_run = smoke_fixture(addition)
 def test_addition_leaves_its_files_and_answers(addition_run, capsys):
     folder, result = addition_run
     assert result["updates"] == 20 and 0 <= result["exact_match"] <= 1
-    for name in ("attention.png", "loss.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert "one digit more" in (folder / "report.md").read_text()
-    (answer,) = addition.predict(translator.PredictConfig(out=str(folder), text="535+61", beam=2))
+    assert figures_of(folder) == {"attention", "loss"}
+    text = (folder / "report.md").read_text()
+    assert "| general attention | " in text and "40 unseen pairs were answered wrongly" in text
+    assert any("held_out_loss" in line for line in read_metrics(folder / "metrics.jsonl"))
+    (answer,) = addition.predict(search.PredictConfig(out=str(folder), text="535+61", beam=2))
     assert set(answer) <= set("0123456789+") and f"535+61 = {answer}" in capsys.readouterr().out
     with pytest.raises(ValueError, match="digits and a plus"):
-        addition.predict(translator.PredictConfig(out=str(folder), text="5-3"))
+        addition.predict(search.PredictConfig(out=str(folder), text="5-3"))
 
 
 def test_addition_holds_out_what_it_says():
@@ -31,47 +35,80 @@ def test_addition_holds_out_what_it_says():
     assert len(training) == 3000 and len(held_out) == 200
     assert not seen & {frozenset(pair) for pair in held_out.tolist()}
     assert np.array_equal(addition.split(config)[1], held_out) and held_out.max() < 1000
-    questions = addition.encode(held_out, 3)
-    assert int(addition.text_of(questions.targets[7])) == held_out[7].sum()
+    answers = addition.encode(held_out, 3).targets
+    assert int(addition.SYMBOLS.decode(answers[7])) == held_out[7].sum()
 
 
 def test_dates_smoke(tmp_path):
-    result = dates.main(dates.Config(smoke=True, out=str(tmp_path)))
+    result = dates.main(smoke_config(dates, tmp_path))
     assert 0 <= result["exact_match"] <= 1 and (tmp_path / "attention_0.png").exists()
-    (answer,) = dates.predict(translator.PredictConfig(out=str(tmp_path), text="July 20th 1969", beam=1))
+    (answer,) = dates.predict(search.PredictConfig(out=str(tmp_path), text="July 20th 1969", beam=1))
     assert set(answer) <= set("0123456789-")
 
 
 def test_translation_smoke(tmp_path):
-    result = translation.main(translation.Config(smoke=True, out=str(tmp_path)))
+    result = translation.main(smoke_config(translation, tmp_path))
     assert 0 <= result["bleu"] <= 100 and (tmp_path / "exposure.png").exists()
     text = (tmp_path / "report.md").read_text()
     assert "errors of the search" in text and "Jane visite l'Afrique" in text
-    config = translator.PredictConfig(out=str(tmp_path), text="Tom lit un livre.", beam=1)
+    config = search.PredictConfig(out=str(tmp_path), text="Tom lit un livre.", beam=1)
     assert len(translation.predict(config)) == 1
 
 
 def test_professor_forcing_smoke(tmp_path):
-    result = professor_forcing.main(professor_forcing.Config(smoke=True, out=str(tmp_path)))
+    result = professor_forcing.main(smoke_config(professor_forcing, tmp_path))
     assert 0 <= result["exact_match_professor_forcing"] <= 1
     assert "scheduled sampling" in (tmp_path / "report.md").read_text()
 
 
+# ---- the model -----------------------------------------------------------------------------------------------
+
+
+def make(**options):
+    """A small model, its parameters, and pairs of ragged sources and targets."""
+    model = translator.make_model(translator.Options(hidden=5, embedding=3, **options), 11, 13)
+    rng = np.random.default_rng(0)
+    lengths, target_lengths = np.array([3, 1, 4], np.int32), np.array([2, 5, 1], np.int32)
+    sources = np.where(np.arange(4) < lengths[:, None], rng.integers(4, 11, (3, 4)), PAD)
+    targets = np.where(np.arange(5) < target_lengths[:, None], rng.integers(4, 13, (3, 5)), PAD)
+    return model, model.init(jax.random.key(0)), Pairs(sources, lengths, targets, target_lengths)
+
+
 @pytest.mark.parametrize("name", translator.ATTENTIONS)
-def test_every_attention_and_cell_makes_a_translator(name):
-    cells = list(translator.CELLS)
-    cell = cells[translator.ATTENTIONS.index(name) % len(cells)]
-    options = translator.Options(attention=name, cell=cell, hidden=5, embedding=3, layers=2, batch=4)
-    model = translator.make_model(options, 11, 13)
-    params = model.init(jax.random.key(0))
-    sources, lengths = np.arange(12).reshape(3, 4) % 11, np.array([3, 1, 4])
-    found = translator.make_search(model, beam_size=2, max_steps=5)(params, sources, lengths)
-    assert found.tokens.shape == (3, 5) and np.isfinite(found.scores).all()
+def test_what_a_model_reads_it_also_writes(name):
+    cell = list(CELLS)[list(translator.ATTENTIONS).index(name) % len(CELLS)]
+    model, params, pairs = make(attention=name, cell=cell)
+    found = search.make_search(model, beam_size=2, max_steps=5)(params, pairs)
+    assert found.tokens.shape == (3, 5) and not np.isin(found.tokens[:, 0], (0, 1)).any()
+    # The score of the search, that of the scorer and the loss of teacher forcing are one number.
+    told = pairs._replace(targets=found.tokens, target_lengths=found.lengths)
+    np.testing.assert_allclose(search.make_scorer(model)(params, told), found.scores, rtol=1e-4, atol=1e-5)
+    loss = translator.target_loss(model.project(params, model.outputs(params, told)), told)
+    np.testing.assert_allclose(loss.sum, -found.scores.sum(), rtol=1e-4)
+    assert int(loss.count) == found.lengths.sum()
 
 
-def test_scheduled_sampling_trains(tmp_path):
-    config = addition.Config(smoke=True, truth_decay="linear", truth_k=5.0, attention="none", out=str(tmp_path))
-    assert addition.main(config)["updates"] == 20
+def test_padding_changes_nothing():
+    model, params, pairs = make(layers=2)
+    wide = Pairs(np.pad(pairs.sources, ((0, 0), (0, 3)), constant_values=7), *pairs[1:])
+    find = search.make_search(model, beam_size=1, max_steps=5, weights=True)
+    narrow, padded = find(params, pairs), find(params, wide)
+    assert np.array_equal(narrow.tokens, padded.tokens) and narrow.weights.shape == (3, 5, 4)
+    np.testing.assert_allclose(narrow.weights, padded.weights[..., :4], atol=1e-6)
+    assert not padded.weights[..., 4:].any() and search.exact_match(narrow, pairs).tolist() == [False] * 3
+    same = pairs._replace(targets=np.pad(narrow.tokens, ((0, 0), (0, 2))))
+    assert search.exact_match(narrow, same).all()
+
+
+def test_scheduled_sampling_without_own_samples_is_teacher_forcing():
+    key, losses = jax.random.key(1), {}
+    for decay in ("none", "linear"):
+        model, params, pairs = make(truth_decay=decay, batch=3)
+        batch = translator.Batch(pairs, np.ones(3, np.float32))
+        losses[decay] = float(translator.make_loss(model)(params, batch, key=key).mean)
+    assert losses["none"] == pytest.approx(losses["linear"], rel=1e-5)
+    own = translator.make_loss(model)(params, batch._replace(truth=np.zeros(3, np.float32)), key=key)
+    assert abs(float(own.mean) - losses["linear"]) > 1e-4
 
 
 def test_the_share_of_truth_decays():
@@ -79,13 +116,12 @@ def test_the_share_of_truth_decays():
     by_hand = {"none": 1.0, "linear": 1 - 3 / 5, "exponential": 0.8**3, "inverse_sigmoid": 5 / (5 + np.exp(3 / 5))}
     for decay, share in by_hand.items():
         options = translator.Options(truth_decay=decay, truth_k=5.0, batch=2)
-        np.testing.assert_allclose(translator.make_batches(options, pairs)(3).truth, share, rtol=1e-6)
+        np.testing.assert_allclose(translator.make_batches(options, pairs)(3).truth, [share] * 2, rtol=1e-6)
     assert by_hand.keys() == {*translator.DECAYS}
 
 
 def test_wrong_options_are_one_sentence():
-    for option, message in (({"attention": "self"}, "--attention"), ({"cell": "lru"}, "--cell")):
-        with pytest.raises(ValueError, match=f"expected {message} to be one of"):
-            translator.make_model(translator.Options(**option), 11, 13)
-    with pytest.raises(ValueError, match="--truth-decay"):
-        translator.make_batches(translator.Options(truth_decay="cosine"), None)
+    for option in ({"attention": "self"}, {"cell": "lru"}, {"truth_decay": "cosine"}):
+        name = next(iter(option)).replace("_", "-")
+        with pytest.raises(ValueError, match=f"expected --{name} to be one of"):
+            translator.Options(**option).check()
