@@ -1,12 +1,16 @@
-"""Checks at the door that several namespaces make: of step functions, `(carry, token [K]) -> (carry, logits [K, V])`, and of ids."""
+"""Checks at the door that several namespaces make: of step functions, of ids, and of layers.
 
+A step function is `(carry, token [K]) -> (carry, logits [K, V])`.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._types import Array, Carry, StepFn
+from rnnjax._types import Array, Carry, Cell, StepFn
 
 
 def count_rows(where: str, carry: Carry) -> int:
@@ -64,3 +68,25 @@ def logits_of(where: str, step_fn: StepFn, carry: Carry, rows: int) -> tuple[int
 
 def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+
+def check_layers(
+    where: str, layers: Sequence[Cell | tuple[Cell, Cell]], *, merge: Callable | None = None, reverse: bool = False
+) -> tuple[Cell | tuple[Cell, Cell], ...]:
+    """Layers, cells or pairs of cells, as a tuple; raises ValueError or TypeError unless the options suit them."""
+    if isinstance(layers, Cell):  # which is a tuple too
+        raise ValueError(f"{where}: expected layers to be cells or pairs of cells, got a Cell; put it in a list.")
+    layers = tuple(layers)
+    if not layers:
+        raise ValueError(f"{where}: expected at least one layer, got none.")
+    for layer in layers:
+        is_pair = isinstance(layer, (tuple, list)) and len(layer) == 2 and all(isinstance(cell, Cell) for cell in layer)
+        if not isinstance(layer, Cell) and not is_pair:
+            raise ValueError(f"{where}: expected layers to be cells or pairs of cells, got {type(layer).__name__}.")
+        if is_pair and reverse:
+            raise ValueError(
+                f"{where}: expected layers of one cell beside reverse=True, got a pair, which reads both ways."
+            )
+    if merge is not None and not callable(merge):
+        raise TypeError(f"{where}: expected merge to be a function of two arrays, such as jnp.add, got {merge!r}.")
+    return layers

@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import rnnjax
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +70,13 @@ def test_new_names_of_the_changelog_exist():
             for dotted in [f"{place}.{name}" for name in moved] or [place]:
                 *faces, name = dotted.split(".")[1:]
                 assert name in functools.reduce(getattr, faces, rnnjax).__all__, f"{dotted} is not public"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/README.md", "docs/design.md"])
+def test_links_to_files_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
+    for link in links:
+        assert link.startswith("https://") or ((ROOT / name).parent / link).exists(), link
 
 
 IMPORT = """

@@ -18,7 +18,7 @@ class AdditiveParams(NamedTuple):
       w_q: query weights `[D, A]`.
       w_m: memory weights `[M, A]`.
       b: bias `[A]`.
-      v: what sums up the tanh units, `[A]`.
+      v: weights that sum up the tanh units, `[A]`.
       g: length of v, `[]`, if normalised, else None.
       r: offset of the energies, `[]`, if normalised, else None.
       w_c: coverage weights `[A]`, or None without coverage.
@@ -47,7 +47,7 @@ def additive_attention(
     w_c_init: Initializer = glorot,
     param_dtype=jnp.float32,
 ) -> Attention:
-    """Energies from a network with one hidden layer.
+    """Makes an attention whose energies come from a network with one hidden layer.
 
         e_s = v . tanh(W_q q + W_m m_s + b)
         e_s = g v / |v| . tanh(W_q q + W_m m_s + b) + r            with normalize
@@ -61,9 +61,9 @@ def additive_attention(
       query_size: D.
       memory_size: M.
       attention_size: A.
-      normalize: whether v has a length g of its own, from 1 / sqrt(A), and the energies an offset r.
+      normalize: whether v gets a separate length g, which starts at 1 / sqrt(A), and the energies an offset r.
       coverage: whether the energies see the sum of the weights so far.
-      r_init: where r starts; below zero (Raffel et al. take -4 or so) monotonic attention starts by looking far.
+      r_init: where r starts; below zero (Raffel et al. take about -4) monotonic attention starts by looking far.
       w_q_init: initialiser of w_q `[D, A]`; b starts from zeros.
       w_m_init: initialiser of w_m `[M, A]`.
       v_init: initialiser of v as a matrix `[A, 1]`.
@@ -81,7 +81,7 @@ def additive_attention(
       >>> alignment = rnnjax.attention.initial_alignment(memory)
       >>> for _ in range(2):
       ...     context, weights = attention.attend(params, jnp.ones((2, 5)), memory, alignment)
-      ...     alignment = rnnjax.attention.advance(alignment, weights)
+      ...     alignment = rnnjax.attention.next_alignment(alignment, weights)
       >>> context.shape, alignment.coverage.sum(axis=-1).tolist()
       ((2, 3), [2.0, 2.0])
     """
@@ -119,7 +119,7 @@ class ConcatParams(NamedTuple):
 
     Attributes:
       w: `[D + M, A]`, the query's rows first.
-      v: what sums up the tanh units, `[A]`.
+      v: weights that sum up the tanh units, `[A]`.
     """
 
     w: Array
@@ -135,7 +135,7 @@ def concat_attention(
     v_init: Initializer = glorot,
     param_dtype=jnp.float32,
 ) -> Attention:
-    """e_s = v . tanh(W [q; m_s]): additive attention with one matrix and no bias.
+    """Makes additive attention with one matrix and no bias: e_s = v . tanh(W [q; m_s]).
 
     Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation".
 

@@ -1,4 +1,4 @@
-"""What a mechanism is, and what it works on: the memory of a source, and the alignment of the steps before."""
+"""What a mechanism is, and what it works on: the memory of a source, and the alignment of the steps so far."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from rnnjax._types import Array, Key, Params
 
 
 class Memory(NamedTuple):
-    """What a source is remembered as.
+    """A source as attention remembers it.
 
     Attributes:
-      keys: the values as the mechanism projects them, once a source, `[*batch, S, A]`.
+      keys: the values as the mechanism projects them, once per source, `[*batch, S, A]`.
       values: `[*batch, S, M]`, zero behind the mask.
       mask: booleans `[*batch, S]`, true for real positions.
     """
@@ -23,12 +23,12 @@ class Memory(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """What attention remembers of the steps before.
+    """What attention remembers of the steps so far.
 
     Attributes:
-      weights: those of the step before, `[..., S]`, zeros before the first.
+      weights: the weights of the last step, `[..., S]`; zeros before the first.
       coverage: the sum of the weights of all steps so far, `[..., S]`.
-      step: steps done, int32 `[...]`.
+      step: number of steps so far, int32 `[...]`.
     """
 
     weights: Array
@@ -48,6 +48,7 @@ class Attention(NamedTuple):
       energies: `(params, query [*batch, N, D], memory, alignment) -> [*batch, N, S]`, alignment with leaves
         `[*batch, N, ...]` or None; or None for a mechanism that is not a softmax of energies. `local_attention` and
         `monotonic_attention` build on it.
+      memory_size: M; None where the values have as many features as the query, as for `dot_attention`.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -63,10 +64,11 @@ class Attention(NamedTuple):
     remember: Callable[..., Memory]
     attend: Callable[..., tuple[Array, Array]]
     energies: Callable[..., Array] | None = None
+    memory_size: int | None = None
 
 
 def initial_alignment(memory: Memory, batch_shape: tuple[int, ...] | None = None, dtype=None) -> Alignment:
-    """The alignment before the first step: zeros.
+    """Makes the alignment before the first step: zeros.
 
     Args:
       memory: a `Memory` of S positions.
@@ -87,8 +89,8 @@ def initial_alignment(memory: Memory, batch_shape: tuple[int, ...] | None = None
     return Alignment(zeros, zeros, jnp.zeros(batch_shape, jnp.int32))
 
 
-def advance(alignment: Alignment, weights: Array) -> Alignment:
-    """The alignment one step later: weights, coverage + weights, step + 1.
+def next_alignment(alignment: Alignment, weights: Array) -> Alignment:
+    """Returns the alignment one step later: weights, coverage + weights, step + 1.
 
     Args:
       alignment: `Alignment(weights [..., S], coverage [..., S], step [...])`.
@@ -100,8 +102,8 @@ def advance(alignment: Alignment, weights: Array) -> Alignment:
     Example:
       >>> import jax.numpy as jnp, rnnjax
       >>> memory = rnnjax.attention.dot_attention().remember((), jnp.zeros((2, 3)))
-      >>> after = rnnjax.attention.advance(rnnjax.attention.initial_alignment(memory), jnp.array([0.25, 0.75]))
-      >>> rnnjax.attention.advance(after, jnp.array([0.5, 0.5])).coverage.tolist()
+      >>> after = rnnjax.attention.next_alignment(rnnjax.attention.initial_alignment(memory), jnp.array([0.25, 0.75]))
+      >>> rnnjax.attention.next_alignment(after, jnp.array([0.5, 0.5])).coverage.tolist()
       [0.75, 1.25]
     """
     return Alignment(

@@ -43,12 +43,12 @@ def matmul(x: Array, w: Array) -> Array:
 
 
 def draw_vector(init: Initializer, key: Key, size: int, dtype: Any) -> Array:
-    """A vector `[size]` from an initialiser that may need a matrix."""
+    """A vector `[size]` from an initialiser that may need the shape of a matrix."""
     return init(key, (size, 1), dtype)[:, 0]
 
 
 def additive_keys(params: Any, values: Array) -> Array:
-    """W_m m + b, `[*batch, S, A]`: the bias here, where it is added once a source."""
+    """W_m m + b, `[*batch, S, A]`; with the bias, which is thus added once per source."""
     z = matmul(values, params.w_m)
     return z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
 

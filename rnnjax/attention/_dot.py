@@ -13,7 +13,7 @@ from rnnjax.attention._mechanism import from_energies
 
 
 def dot_attention() -> Attention:
-    """e_s = q . m_s, without parameters.
+    """Makes an attention without parameters: e_s = q . m_s.
 
     Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation".
 
@@ -47,10 +47,9 @@ class ScaledDotParams(NamedTuple):
 
 
 def scaled_dot_attention(size: int, *, param_dtype=jnp.float32) -> Attention:
-    """e_s = g q . m_s, with a learned scale g that starts at 1 / sqrt(size).
+    """Makes dot attention with a learned scale g that starts at 1 / sqrt(size): e_s = g q . m_s.
 
-    Reference: Vaswani et al. 2017, "Attention is all you need", where g stays as it starts; learned as in Luong's
-    code.
+    Reference: Vaswani et al. 2017, "Attention is all you need", where g is fixed; learned as in Luong's code.
 
     Args:
       size: features of queries `[..., D]` and of values `[S, ..., M]`, D = M.
@@ -89,14 +88,14 @@ class GeneralParams(NamedTuple):
 
 
 def bilinear_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """Normal of variance 1 / (D M): q . W m is of order one then, and its softmax not saturated; `[D, M]`."""
+    """Draws `[D, M]` of variance 1 / (D M), so that q . W m is of order one and its softmax not saturated."""
     return jax.random.normal(key, shape, dtype) / math.sqrt(math.prod(shape))
 
 
 def general_attention(
     query_size: int, memory_size: int, *, w_init: Initializer = bilinear_init, param_dtype=jnp.float32
 ) -> Attention:
-    """e_s = q . W m_s.
+    """Makes an attention of bilinear energies: e_s = q . W m_s.
 
     Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation".
 

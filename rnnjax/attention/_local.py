@@ -1,6 +1,6 @@
 """Attention to a window of the source (Luong et al. 2015), over any attention with energies."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ class LocalParams(NamedTuple):
     Attributes:
       attention: those of the attention inside.
       w_p: weights of the predicted position `[D, D]`, or None where the position is the step.
-      v_p: what sums up its tanh units, `[D]`, or None.
+      v_p: weights that sum up its tanh units, `[D]`, or None.
     """
 
     attention: Params
@@ -35,12 +35,12 @@ def local_attention(
     v_p_init: Initializer = glorot,
     param_dtype=jnp.float32,
 ) -> Attention:
-    """Attention to the positions within `window` of a position p; with S the number of real positions:
+    """Makes an attention to the positions within `window` of a position p; with S the number of real positions:
 
         local-m:  p = step,                               a = softmax(e) over |s - p| <= window
         local-p:  p = S sigmoid(v_p . tanh(W_p q)),       a_s = softmax(e)_s exp(-(s - p)^2 / (2 (window / 2)^2))
 
-    Positions count what is real. Weights of local-p sum to at most one; those of local-m are zero where the window
+    Only real positions are counted. Weights of local-p sum to at most one; those of local-m are zero once the window
     has left the source.
     Reference: Luong, Pham & Manning 2015, "Effective approaches to attention-based neural machine translation".
 
@@ -95,6 +95,7 @@ def local_attention(
         weights = masking.masked_softmax(scores, mask & (jnp.abs(distance) <= window))
         return weights * jnp.exp(-2 * (distance / window) ** 2)
 
-    return from_weights(
-        where, init, lambda params, *args, **kw: attention.remember(params.attention, *args, **kw), weigh
-    )
+    def remember(params: LocalParams, values: Array, **padding: Any) -> Memory:
+        return attention.remember(params.attention, values, **padding)
+
+    return from_weights(where, init, remember, weigh, memory_size=attention.memory_size)

@@ -18,9 +18,9 @@ class LocationParams(NamedTuple):
       w_q: query weights `[D, A]`.
       w_m: memory weights `[M, A]`.
       b: bias `[A]`.
-      v: what sums up the tanh units, `[A]`.
+      v: weights that sum up the tanh units, `[A]`.
       w_f: filters `[width, filters]`; row width // 2 meets the position itself.
-      u: weights of what the filters find, `[filters, A]`.
+      u: weights of the filters' outputs, `[filters, A]`.
     """
 
     w_q: Array
@@ -46,21 +46,21 @@ def location_attention(
     u_init: Initializer = glorot,
     param_dtype=jnp.float32,
 ) -> Attention:
-    """Additive attention that sees where it looked before.
+    """Makes additive attention that sees where it looked before.
 
         f_s = sum_k w_f[k] a'_{s + k - width // 2},  a' the weights of the step before, zero outside the source
         e_s = v . tanh(W_q q + W_m m_s + U f_s + b)
 
     Reference: Chorowski et al. 2015, "Attention-based models for speech recognition"; cumulative: Shen et al. 2018,
-    "Natural TTS synthesis by conditioning WaveNet on mel spectrogram predictions" (Tacotron 2), whence the defaults.
+    "Natural TTS synthesis by conditioning WaveNet on mel spectrogram predictions" (Tacotron 2), which has the defaults.
 
     Args:
       query_size: D.
       memory_size: M.
       attention_size: A.
-      filters: how many filters.
-      width: of the filters, in positions; odd.
-      cumulative: whether a' is the sum of the weights of all steps before.
+      filters: number of filters.
+      width: width of the filters in positions; odd.
+      cumulative: whether a' is the sum of the weights of all steps so far.
       w_q_init: initialiser of w_q `[D, A]`; b starts from zeros.
       w_m_init: initialiser of w_m `[M, A]`.
       v_init: initialiser of v as a matrix `[A, 1]`.

@@ -14,7 +14,7 @@ from rnnjax.attention._common import check_floating, check_last, matmul
 
 
 def from_energies(where: str, init: Callable, memory_size: int | None, keys: Callable, energies: Callable) -> Attention:
-    """The attention of these energies: a = softmax(e)."""
+    """The attention of these energies, a = softmax(e); memory_size is None where values are as wide as the query."""
 
     def remember(params: Params, values: Array, *, lengths: Array | None = None, mask: Array | None = None) -> Memory:
         mask = _source_mask(where, values, memory_size, lengths, mask)
@@ -26,11 +26,16 @@ def from_energies(where: str, init: Callable, memory_size: int | None, keys: Cal
         scores = energies(params, query, memory, alignment)
         return masking.masked_softmax(scores, jnp.broadcast_to(jnp.expand_dims(memory.mask, -2), scores.shape))
 
-    return from_weights(where, init, remember, weigh, energies)
+    return from_weights(where, init, remember, weigh, energies, memory_size)
 
 
 def from_weights(
-    where: str, init: Callable, remember: Callable, weigh: Callable, energies: Callable | None = None
+    where: str,
+    init: Callable,
+    remember: Callable,
+    weigh: Callable,
+    energies: Callable | None = None,
+    memory_size: int | None = None,
 ) -> Attention:
     """The attention whose weights are `weigh(params, query [*batch, N, D], memory, alignment) -> [*batch, N, S]`."""
 
@@ -50,11 +55,11 @@ def from_weights(
         context = matmul(weights, values).astype(values.dtype)
         return context.reshape(*lead, values.shape[-1]), weights.reshape(*lead, size)
 
-    return Attention(init, remember, attend, energies)
+    return Attention(init, remember, attend, energies, memory_size)
 
 
 def energies_of(where: str, attention: Attention) -> Callable[..., Array]:
-    """The energies that another mechanism builds on; raises ValueError where there are none."""
+    """The energies that another mechanism builds on; raises ValueError if there are none."""
     if attention.energies is None:
         raise ValueError(
             f"{where}: expected an attention with energies, got one without, as local and monotonic attention are; "

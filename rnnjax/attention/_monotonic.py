@@ -11,26 +11,26 @@ from rnnjax.attention._mechanism import energies_of, from_weights
 def monotonic_attention(
     attention: Attention, *, hard: bool = False, noise: float = 0.0, key: Key | None = None
 ) -> Attention:
-    """Attention that only moves on: from where it looked before, it stops at each position s with probability p_s.
+    """Makes an attention that only moves on: from where it looked before, it stops at position s with probability p_s.
 
         p_s = sigmoid(e_s), 0 behind the mask
-        q_s = (1 - p_{s-1}) q_{s-1} + a'_s        a' the weights of the step before, first one at position 0
+        q_s = (1 - p_{s-1}) q_{s-1} + a'_s        a' the weights of the step before; at the first step all at position 0
         a_s = p_s q_s
 
-    q_s is the probability that s is inspected; a is the expectation of the hard process, and what runs off the end
-    stays lost. With hard, a is one at the first real s at or after the position attended before where e_s > 0, and
-    zero everywhere if there is none, then and in all later steps.
+    q_s is the probability that s is inspected; a is the expectation of the hard process, and mass that runs off the
+    end stays lost. With hard, a is one at the first real s with e_s > 0, from the position attended before onwards; if
+    there is none, a is zero everywhere, in this step and in all later ones.
     Reference: Raffel et al. 2017, "Online and linear-time attention by enforcing monotonic alignments".
 
     Args:
       attention: one with energies, such as `additive_attention(..., normalize=True, r_init=-4.)`.
       hard: whether to stop wherever e > 0, as at test time; the energies get no gradient.
-      noise: standard deviation of what is added to the energies, so that training learns p near 0 or 1.
+      noise: standard deviation of noise added to the energies, so that training learns p near 0 or 1.
       key: random key of the noise, folded with row and step; no noise if None.
 
     Returns:
       An `Attention` with the params and the memory of the one inside, without energies. Its alignment must come from
-      the steps before (see `advance`).
+      the steps before (see `next_alignment`).
 
     Raises:
       ValueError: an attention without energies, a negative noise.
@@ -68,7 +68,7 @@ def monotonic_attention(
         _, inspected = jax.lax.associative_scan(_then, (stay, before), axis=scores.ndim - 1)
         return stop * inspected
 
-    return from_weights(where, attention.init, attention.remember, weigh)
+    return from_weights(where, attention.init, attention.remember, weigh, memory_size=attention.memory_size)
 
 
 def _then(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:

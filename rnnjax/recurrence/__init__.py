@@ -1,11 +1,13 @@
 """The loop over time: scan, cells lifted over it, and what is said about them."""
 
 from rnnjax.recurrence._explain import explain
+from rnnjax.recurrence._layers import unroll_layers
+from rnnjax.recurrence._reference import unroll_reference
 from rnnjax.recurrence._scan import scan
-from rnnjax.recurrence._unroll import bidirectional, tbptt, unroll, unroll_layers, unroll_reference
+from rnnjax.recurrence._tbptt import tbptt
+from rnnjax.recurrence._unroll import unroll
 
 __all__ = [
-    "bidirectional",
     "explain",
     "scan",
     "tbptt",

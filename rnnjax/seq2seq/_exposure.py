@@ -1,14 +1,12 @@
-"""What a decoder reads while it learns: the truth, or what it wrote itself.
+"""What a decoder reads while it learns: the truth, or its own output.
 
 Works on step functions, `(carry, token [B]) -> (carry, logits [B, V])`, closed over parameters and memory.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from rnnjax import _checks
 from rnnjax import _masking as masking
@@ -16,80 +14,6 @@ from rnnjax._masking import SumCount
 from rnnjax._types import Array, Carry, Key, StepFn
 from rnnjax.losses import get_loss
 from rnnjax.recurrence import scan
-
-Decay = Callable[[Array | int], Array]
-
-
-def linear_decay(steps: int, *, end: float = 0.0) -> Decay:
-    """epsilon_i = max(end, 1 - (1 - end) i / steps): the probability of the truth after i updates.
-
-    Reference: Bengio et al. 2015, "Scheduled sampling for sequence prediction with recurrent neural networks".
-
-    Args:
-      steps: updates until `end`, at least 1.
-      end: the probability that is left, in [0, 1].
-
-    Returns:
-      `update -> epsilon`.
-
-    Raises:
-      ValueError: values outside their range.
-
-    Example:
-      >>> [float(linear_decay(10, end=0.5)(i)) for i in (0, 5, 20)]
-      [1.0, 0.75, 0.5]
-    """
-    if steps < 1 or not 0 <= end <= 1:
-        raise ValueError(f"linear_decay: expected steps of at least 1 and end in [0, 1], got {steps} and {end}.")
-    schedule = optax.linear_schedule(1.0, end, steps)
-    return lambda update: jnp.clip(schedule(update), end, 1.0)  # compiled, it may end below by a rounding
-
-
-def exponential_decay(k: float) -> Decay:
-    """epsilon_i = k^i.
-
-    Reference: Bengio et al. 2015.
-
-    Args:
-      k: in (0, 1), such as 0.999.
-
-    Returns:
-      `update -> epsilon`.
-
-    Raises:
-      ValueError: k outside (0, 1).
-
-    Example:
-      >>> [float(exponential_decay(0.5)(i)) for i in (0, 1, 3)]
-      [1.0, 0.5, 0.125]
-    """
-    if not 0 < k < 1:
-        raise ValueError(f"exponential_decay: expected k in (0, 1), got {k}.")
-    return optax.exponential_decay(1.0, 1, k)
-
-
-def inverse_sigmoid_decay(k: float) -> Decay:
-    """epsilon_i = k / (k + exp(i / k)): near 1 at first, 1/2 at i = k log k, then quickly to 0.
-
-    Reference: Bengio et al. 2015.
-
-    Args:
-      k: at least 1: the larger, the later.
-
-    Returns:
-      `update -> epsilon`.
-
-    Raises:
-      ValueError: k below 1.
-
-    Example:
-      >>> [round(float(inverse_sigmoid_decay(100)(i)), 2) for i in (0, 460.517, 10**6)]
-      [0.99, 0.5, 0.0]
-    """
-    if not k >= 1:
-        raise ValueError(f"inverse_sigmoid_decay: expected k of at least 1, got {k}.")
-    # k / (k + exp(i / k)) = sigmoid(log k - i / k), which does not overflow.
-    return lambda update: jax.nn.sigmoid(jnp.log(jnp.float32(k)) - jnp.asarray(update, jnp.float32) / k)
 
 
 class ScheduledResult(NamedTuple):
@@ -113,9 +37,9 @@ def scheduled_sampling(
     truth: float | Array,
     greedy: bool = False,
 ) -> ScheduledResult:
-    """Reads the true token with probability epsilon at each step of each row, else one drawn from its own logits.
+    """Reads the true token with probability epsilon at each step of each row, otherwise one drawn from its own logits.
 
-        x_t = true_t with probability epsilon, else ~ softmax(logits_{t-1});      x_0 = true_0, which is bos
+        x_t = true_t with probability epsilon, otherwise ~ softmax(logits_{t-1});      x_0 = true_0, which is bos
 
     No gradient passes through what was drawn. `truth=1.` is teacher forcing, `truth=0.` is free running.
 
@@ -126,8 +50,8 @@ def scheduled_sampling(
       carry: the first carry, leaves `[B, ...]`.
       tokens: what teacher forcing would read, `[T, B]`: bos and all targets but the last.
       key: random key.
-      truth: epsilon in [0, 1], a number or `[]`, such as `inverse_sigmoid_decay(1000.)(state.step)`.
-      greedy: whether its own token is the most probable one instead of a sample.
+      truth: epsilon in [0, 1], a number or an array `[]`, such as `inverse_sigmoid_teacher_decay(1000.)(state.step)`.
+      greedy: whether its own token is the most probable one rather than a sample.
 
     Returns:
       `ScheduledResult(logits [T, B, V], inputs [T, B])`.
@@ -140,9 +64,13 @@ def scheduled_sampling(
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> count = lambda carry, token: (carry, 1e9 * jax.nn.one_hot((token + 1) % 5, 5))
       >>> tokens = jnp.array([[0], [4], [4]])
-      >>> [rnnjax.seq2seq.scheduled_sampling(count, jnp.zeros(1), tokens, key=jax.random.key(0), truth=p).inputs[:, 0].tolist()
-      ...  for p in (1.0, 0.0)]
-      [[0, 4, 4], [0, 1, 2]]
+      >>> for truth in (1.0, 0.0):
+      ...     result = rnnjax.seq2seq.scheduled_sampling(
+      ...         count, jnp.zeros(1), tokens, key=jax.random.key(0), truth=truth
+      ...     )
+      ...     print(result.inputs[:, 0].tolist())
+      [0, 4, 4]
+      [0, 1, 2]
     """
     rows = _checks.count_rows("scheduled_sampling", carry)
     tokens = _checks.check_tokens("scheduled_sampling", "tokens", tokens, ("T", rows))
@@ -170,7 +98,7 @@ def scheduled_sampling(
 
 
 class ExposureBias(NamedTuple):
-    """The loss by position, with the truth before it and with own samples before it.
+    """The loss by position, given the truth before it and given samples before it.
 
     Attributes:
       truth: `SumCount` of -log P(y_t | y_<t), sum and count `[T]`.
@@ -191,7 +119,7 @@ def exposure_bias(
     key: Key,
     greedy: bool = False,
 ) -> ExposureBias:
-    """What it costs to go on from one's own samples instead of the truth, position by position.
+    """Measures what it costs to continue from samples instead of the truth, position by position.
 
     References: Bengio et al. 2015; Ranzato et al. 2016, "Sequence level training with recurrent neural networks", which
     gave exposure bias its name.
@@ -201,9 +129,9 @@ def exposure_bias(
       carry: the first carry, leaves `[B, ...]`.
       targets: ids `[T, B]`, eos among them.
       lengths: targets of each row, eos counted, `[B]`.
-      bos_id: the first token read.
+      bos_id: the first token that is read.
       key: random key of the samples.
-      greedy: whether own tokens are the most probable ones instead of samples.
+      greedy: whether the model's own tokens are the most probable ones rather than samples.
 
     Returns:
       `ExposureBias(truth, own)`; the gap at position t is `own.mean[t] - truth.mean[t]`, in nats, 0 at t = 0.
@@ -215,8 +143,9 @@ def exposure_bias(
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> likes_order = lambda carry, token: (carry, 5.0 * jax.nn.one_hot((token + 1) % 5, 5))
       >>> targets, lengths = jnp.array([[1, 1], [2, 2], [3, 3]]), jnp.array([3, 2])
-      >>> bias = rnnjax.seq2seq.exposure_bias(likes_order, jnp.zeros(2), targets, lengths=lengths, bos_id=0,
-      ...                             key=jax.random.key(0), greedy=True)
+      >>> bias = rnnjax.seq2seq.exposure_bias(
+      ...     likes_order, jnp.zeros(2), targets, lengths=lengths, bos_id=0, key=jax.random.key(0), greedy=True
+      ... )
       >>> (bias.own.mean - bias.truth.mean).tolist(), bias.truth.count.tolist()
       ([0.0, 0.0, 0.0], [2.0, 2.0, 1.0])
     """

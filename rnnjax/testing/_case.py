@@ -12,7 +12,7 @@ from rnnjax.testing._programs import drawn_params, is_float
 # (seed, T, batch_shape) -> xs [T, *batch_shape, F]
 MakeInputs = Callable[[int, int, tuple[int, ...]], Any]
 
-LENGTH, BATCH = 5, 3
+LENGTH, BATCH = 4, 3
 
 
 class Case(NamedTuple):

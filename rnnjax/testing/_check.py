@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnjax._types import Cell
 from rnnjax.testing._case import BATCH, LENGTH, Case, MakeInputs, float_inputs
-from rnnjax.testing._laws import LAWS, first_lines
+from rnnjax.testing._laws import LAWS, LAWS_OF_SHAPES, first_lines
 
 
 def check_cell(
@@ -47,7 +47,7 @@ def check_cell(
         Case(cell, make, seed + 1, edges[::-1], ~some_resets, split=LENGTH),
     ]
     for name in laws:
-        for case in examples:
+        for case in examples[:1] if name in LAWS_OF_SHAPES else examples:
             try:
                 LAWS[name](case)
             except Exception as error:

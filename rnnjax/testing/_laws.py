@@ -68,7 +68,8 @@ def _cast(tree: Any, dtype: Any) -> Any:
 def declared_sizes_are_true(case: Case) -> None:
     """input_size and output_size, where the cell states them, are the features of x and y `[B, ...]` (first leaves)."""
     cell, xs = case.cell, inputs(case, 1, (BATCH,))
-    params, carry = jax.eval_shape(cell.init, jax.random.key(0)), cell.initial_carry(batch_shape_of(xs))
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    carry = jax.eval_shape(functools.partial(cell.initial_carry, batch_shape_of(xs)))
     _, y = jax.eval_shape(cell.apply, params, carry, at(xs, 0))
     for name, tree, size in (("input_size", at(xs, 0), cell.input_size), ("output_size", y, cell.output_size)):
         shape = jax.tree.leaves(tree)[0].shape
@@ -176,10 +177,10 @@ def memory_modes_agree(case: Case) -> None:
     params, carry, xs = example(case)
     masks = {"lengths": case.lengths, "resets": case.resets}
     plain = results(case.cell)(params, xs, carry, **masks)
-    for options in ({"remat": "step"}, {"remat": "sqrt", "chunk": 4}):
+    for options in ({"remat": "step"}, {"remat": "sqrt", "chunk": 2}):
         assert_same(results(case.cell, **options)(params, xs, carry, **masks)[:2], plain[:2])
     backward = values(case.cell, reverse=True)(params, xs, carry, lengths=case.lengths)
-    assert_same(values(case.cell, chunk=2, reverse=True)(params, xs, carry, lengths=case.lengths), backward)
+    assert_same(values(case.cell, chunk=3, reverse=True)(params, xs, carry, lengths=case.lengths), backward)
 
 
 def reverse_is_flipped(case: Case) -> None:
@@ -271,6 +272,9 @@ LAWS: dict[str, Callable[[Case], None]] = {
         one_trace,
     )
 }
+
+# These depend on shapes alone, and so on nothing that differs between the cases of one cell.
+LAWS_OF_SHAPES = ("carry_is_a_fixed_point", "declared_sizes_are_true", "one_trace")
 
 
 # ---- what the laws are made of -------------------------------------------------------------------------------

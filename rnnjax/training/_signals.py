@@ -1,6 +1,7 @@
 """SIGTERM as an exception that ends a run in order, and a shelter in which no signal cuts a save short."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ class Signals:
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self._sheltered:
             self._pending = number
+        elif is_compiling(frame):  # in a thread of XLA, which crashes if the process ends meanwhile: come again
+            again = threading.Timer(0.1, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
         else:
             _raise(number)
 
@@ -62,6 +67,15 @@ class Signals:
         if self._pending is not None:
             number, self._pending = self._pending, None
             _raise(number)
+
+
+def is_compiling(frame: FrameType | None) -> bool:
+    """Says whether a stack waits for XLA to compile."""
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(os.path.join("jax", "_src", "compiler.py")):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _raise(number: int) -> NoReturn:

@@ -17,7 +17,7 @@ from rnnjax.attention import (
     Alignment,
     Attention,
     additive_attention,
-    advance,
+    next_alignment,
     concat_attention,
     dot_attention,
     general_attention,
@@ -237,7 +237,7 @@ def test_weights_sum_to_one_or_less(mechanism):
     alignment = initial_alignment(c.attention.remember(c.params, c.values))
     for _ in range(S):
         _, weights = run(c.attention, c.params, c.values, c.query, alignment)
-        alignment = advance(alignment, weights)
+        alignment = next_alignment(alignment, weights)
         assert bool((weights >= 0).all())
         if mechanism.weights in (soft, local_m):
             assert_close(weights.sum(-1), np.ones(B))
@@ -434,7 +434,7 @@ def test_attention_in_a_loop_has_the_gradients_of_lax_scan(name):
 
         def body(alignment, query):
             context, weights = c.attention.attend(params, query, memory, alignment)
-            return advance(alignment, weights), (context, weights)
+            return next_alignment(alignment, weights), (context, weights)
 
         return weighted_sum(scan(body, initial_alignment(memory), queries))
 
@@ -474,7 +474,7 @@ def attend_all(attention, energies, lengths=None):
     alignment, weights = initial_alignment(memory), []
     for step_energies in energies:
         weights.append(attention.attend((), step_energies, memory, alignment)[1])
-        alignment = advance(alignment, weights[-1])
+        alignment = next_alignment(alignment, weights[-1])
     return jnp.stack(weights)
 
 
@@ -620,11 +620,11 @@ def test_every_initialiser_reaches_its_leaf(make, keywords):
         assert filled == [keyword]
 
 
-def test_advance_keeps_the_dtype_of_the_alignment():
+def test_next_alignment_keeps_the_dtype_of_the_alignment():
     memory = dot_attention().remember((), normal(1, S, B, M, dtype=jnp.bfloat16))
     alignment = initial_alignment(memory, dtype=jnp.float32)
-    after = advance(alignment, jnp.full((B, S), 0.125, jnp.bfloat16))
-    after = advance(after, jnp.full((B, S), 0.5, jnp.bfloat16))
+    after = next_alignment(alignment, jnp.full((B, S), 0.125, jnp.bfloat16))
+    after = next_alignment(after, jnp.full((B, S), 0.5, jnp.bfloat16))
     assert after.weights.dtype == after.coverage.dtype == jnp.float32 and after.step.dtype == jnp.int32
     assert_same((after.weights, after.coverage), (np.full((B, S), 0.5), np.full((B, S), 0.625)))
     assert initial_alignment(memory).weights.dtype == jnp.bfloat16

@@ -279,11 +279,37 @@ def test_bad_decoders():
     attention = rnnjax.attention.additive_attention(H, M, A)
     for message, options in {
         "query to be 'previous' or 'current', got 'next'": {"query": "next"},
-        r"attentional sizes \(H \+ M, O\) beside input_feeding, got None": {"input_feeding": True},
+        "attentional_size beside input_feeding, got None": {"input_feeding": True},
+        "attentional_size to be a positive int, got 0": {"attentional_size": 0},
+        r"attentional_size to be a positive int, got \(24, 19\)": {"attentional_size": (H + M, O)},
         "query_of beside query='previous' only": {"query": "current", "query_of": lambda carry: carry.h},
     }.items():
         with pytest.raises(ValueError, match=f"attention_decoder: expected {message}"):
             rnnjax.attention_decoder(rnnjax.gru(F + M, H), attention, **options)
+    of_unknown_size = rnnjax.gru(F + M, H)._replace(output_size=None)
+    with pytest.raises(ValueError, match="attention_decoder: expected a cell with an output_size .*got None"):
+        rnnjax.attention_decoder(of_unknown_size, attention, attentional_size=O)
+
+
+@pytest.mark.parametrize("query", ["previous", "current"])
+def test_a_memory_of_undeclared_size_is_as_wide_as_the_query(query):
+    cell, dot = rnnjax.projected(rnnjax.lstm(F, M), H), rnnjax.attention.dot_attention()
+    local = rnnjax.attention.local_attention(dot, window=1)
+    size = M if query == "previous" else H  # h has M features, y has H
+    for attention in (dot, local):
+        params = rnnjax.attention_decoder(cell, attention, query=query, attentional_size=O).init(jax.random.key(0))
+        assert params.w_c.shape == (H + size, O)
+    asked = rnnjax.attention_decoder(cell, dot, query_of=lambda carry: carry.h[..., :K], attentional_size=O)
+    assert asked.init(jax.random.key(0)).w_c.shape == (H + K, O)
+
+
+def test_a_memory_of_another_size_than_declared_is_refused():
+    attention, decoder = make_decoder(form="attentional", query="current")
+    params = drawn(decoder)
+    memory = attention.remember(params.attention, normal(1, S, B, M))
+    longer = memory._replace(values=normal(2, B, S, M + 2))
+    with pytest.raises(ValueError, match=r"attention_decoder: expected \[y; context\] of 24 features, .*got 11 \+ 15"):
+        decoder.step(params, decoder.initial_carry(memory), normal(3, B, F), longer)
 
 
 def test_a_carry_without_h_needs_a_query():

@@ -1,4 +1,4 @@
-"""Encoders against one unroll after the other, bridges against NumPy."""
+"""Encoders against successive calls of unroll, bridges against NumPy."""
 
 import functools
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 unroll = jax.jit(rnnjax.unroll, static_argnums=0, static_argnames="reverse")
 ENCODERS = {
     "stacked": lambda: rnnjax.encoder([rnnjax.gru(F, 5), rnnjax.lstm(5, 3)]),
-    "pairs": lambda: rnnjax.encoder([(rnnjax.gru(F, 5), rnnjax.gru(F, 5)), (rnnjax.lstm(5, 3),) * 2], merge="sum"),
+    "pairs": lambda: rnnjax.encoder([(rnnjax.gru(F, 5), rnnjax.gru(F, 5)), (rnnjax.lstm(5, 3),) * 2], merge=jnp.add),
     "pair_below": lambda: rnnjax.encoder([(rnnjax.gru(F, 5), rnnjax.lstm(F, 3)), rnnjax.lstm(8, 7)]),
     "reversed": lambda: rnnjax.encoder([rnnjax.lstm(F, 5), rnnjax.gru(5, 3)], reverse=True),
 }
@@ -29,7 +29,7 @@ def encoding(name):
     return jax.jit(encoder.apply), drawn(encoder, seed=3)
 
 
-def test_an_encoder_of_one_cell_a_layer_is_one_unroll_after_the_other():
+def test_an_encoder_of_cells_is_one_unroll_after_the_other():
     apply, params = encoding("stacked")
     xs, lengths = normal(1, S, B, F), jnp.array(SOURCE_LENGTHS)
     carries, ys = apply(params, xs, lengths=lengths)
@@ -38,7 +38,7 @@ def test_an_encoder_of_one_cell_a_layer_is_one_unroll_after_the_other():
     assert_close((carries, ys), (rnnjax.Layers((first, second)), expected))
 
 
-def test_a_pair_reads_in_both_directions_and_a_cell_may_lie_on_it():
+def test_a_pair_reads_in_both_directions_and_a_cell_may_follow_it():
     apply, params = encoding("pair_below")
     xs, lengths = normal(1, S, B, F), jnp.array(SOURCE_LENGTHS)
     pair = params.layers[0]
@@ -50,14 +50,18 @@ def test_a_pair_reads_in_both_directions_and_a_cell_may_lie_on_it():
     assert_close(apply(params, xs, lengths=lengths), wanted)
 
 
-@pytest.mark.parametrize("merge", ["mean", "product"])
-def test_directions_are_merged_as_asked(merge):
-    cells = rnnjax.gru(F, 5), rnnjax.gru(F, 5)
-    encoder = rnnjax.encoder([cells], merge=merge)
-    params, xs = drawn(encoder), normal(1, S, B, F)
-    carries, ys = encoder.apply(params, xs)
-    expected = rnnjax.bidirectional(*cells, params.layers[0], xs, merge=merge)
-    assert_close((carries.layers[0], ys), expected)
+def test_an_encoder_is_unroll_layers_with_its_options():
+    """Options given to the encoder hold for every call that does not give them itself."""
+    layers = [(rnnjax.gru(F, 5), rnnjax.gru(F, 5)), rnnjax.lstm(5, 3)]
+    encoder = rnnjax.encoder(layers, merge=jnp.multiply, dropout=0.5)
+    params, xs = drawn(encoder), normal(1, B, S, F)
+    carry = jax.tree.map(lambda leaf: leaf + 0.3, encoder.apply(params, xs, time_major=False)[0])
+    call = {"key": jax.random.key(1), "lengths": jnp.array(SOURCE_LENGTHS), "time_major": False, "remat": "sqrt"}
+    got = encoder.apply(params, xs, carry, **call)
+    assert_same(got, rnnjax.unroll_layers(layers, params, xs, carry, merge=jnp.multiply, dropout=0.5, **call))
+    other = encoder.apply(params, xs, carry, merge=jnp.add, dropout=0.0, **call)
+    assert_same(other, rnnjax.unroll_layers(layers, params, xs, carry, merge=jnp.add, **call))
+    assert np.abs(got[1] - other[1]).max() > 0.01
 
 
 @every_encoder
@@ -125,7 +129,6 @@ def test_bad_encoders():
     cell, pair = rnnjax.gru(F, 5), (rnnjax.gru(F, 5), rnnjax.gru(F, 5))
     for message, make in {
         "at least one layer": lambda: rnnjax.encoder([]),
-        "merge to be one of concat, .*got 'both'": lambda: rnnjax.encoder([pair], merge="both"),
         "reverse=True, got a pair": lambda: rnnjax.encoder([cell, pair], reverse=True),
         "layers to be cells or pairs of cells, got a Cell; put it in a list": lambda: rnnjax.encoder(cell),
         "layers to be cells or pairs of cells, got .*tuple": lambda: rnnjax.encoder([cell, (cell, cell, cell)]),
@@ -133,6 +136,10 @@ def test_bad_encoders():
     }.items():
         with pytest.raises(ValueError, match=f"encoder: expected .*{message}"):
             make()
+    with pytest.raises(TypeError, match=r"encoder: expected merge to be a function of two arrays, .*got 'both'"):
+        rnnjax.encoder([pair], merge="both")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'merges'"):
+        rnnjax.encoder([pair], merges=jnp.add)
     encoder = ENCODERS["stacked"]()  # not compiled, so that values are known
     apply, params = encoder.apply, drawn(encoder)
     with pytest.raises(ValueError, match="lengths between 0 and T = 7, got 2 to 8"):

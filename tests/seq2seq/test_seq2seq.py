@@ -87,7 +87,7 @@ def test_padding_of_a_whole_model_is_inert():
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(got))
 
 
-def searched(name, form, query="previous", **options):
+def searched(name, form, query="previous", length_penalty=0.0, coverage_penalty=0.0):
     """Beam search vmapped over sources, memory closed over, and what is needed to force the same tokens."""
     decoder, model = whole_model(name, form, query)
     attention = mechanisms()[name]
@@ -99,11 +99,13 @@ def searched(name, form, query="previous", **options):
             return carry, out.output @ model.out
 
         carry = decoder.initial_carry(memory, start)
-        if "coverage_penalty" in options:
-            options["coverage"] = functools.partial(rnnjax.seq2seq.source_coverage, memory=memory)
+        score = rnnjax.decoding.length_normalised(length_penalty)
+        if coverage_penalty:
+            coverage = functools.partial(rnnjax.seq2seq.source_coverage, memory=memory)
+            score = rnnjax.decoding.with_coverage(score, coverage_penalty, coverage)
         return rnnjax.beam_search(
-            step_fn, carry, bos_id=BOS, eos_id=EOS, pad_id=PAD, beam_size=K + 1, max_steps=T,
-            record=lambda carry: carry.alignment.weights, **options,
+            step_fn, carry, bos_id=BOS, eos_id=EOS, pad_id=PAD, beam_size=K + 1, max_steps=T, score=score,
+            record=lambda carry: carry.alignment.weights,
         )  # fmt: skip
 
     memory, start = read(attention, decoder, model, sources, jnp.array(SOURCE_LENGTHS))

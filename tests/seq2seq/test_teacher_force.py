@@ -10,6 +10,7 @@ from helpers import LOOPS, assert_close, equations, normal, values_and_gradients
 from seq2seq_helpers import LENGTHS, SOURCE_LENGTHS, B, F, H, K, M, S, T, case, junk_behind, mechanisms, remembered, row
 
 import rnnjax
+from rnnjax import _masking as masking
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -72,8 +73,8 @@ def stepped(c, lengths=(T,) * B):
         for t, x in enumerate(xs):
             real = t < jnp.array(lengths)
             after, out = c.decoder.step(params, carry, x, memory)
-            carry = rnnjax.select(real, after, carry)
-            outs.append(rnnjax.select(real, out, 0))
+            carry = masking.select(real, after, carry)
+            outs.append(masking.select(real, out, 0))
         return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
 
     return run

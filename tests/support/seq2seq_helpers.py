@@ -94,7 +94,7 @@ def make_decoder(kind="gru", query="previous", form="plain", attention=None, mem
     attention = attention or rnnjax.attention.additive_attention(H, M, A)
     size = F + (memory_size if query == "previous" else 0) + (O if form == "feeding" else 0)
     if form != "plain":
-        options["attentional"] = (H + memory_size, O)
+        options["attentional_size"] = O
     options["input_feeding"] = form == "feeding"
     return attention, rnnjax.attention_decoder(KINDS[kind].make(size), attention, query=query, **options)
 
