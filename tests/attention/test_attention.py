@@ -17,7 +17,6 @@ from rnnjax.attention import (
     Alignment,
     Attention,
     additive_attention,
-    next_alignment,
     concat_attention,
     dot_attention,
     general_attention,
@@ -25,6 +24,7 @@ from rnnjax.attention import (
     local_attention,
     location_attention,
     monotonic_attention,
+    next_alignment,
     scaled_dot_attention,
 )
 

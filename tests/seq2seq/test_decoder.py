@@ -287,7 +287,7 @@ def test_bad_decoders():
         with pytest.raises(ValueError, match=f"attention_decoder: expected {message}"):
             rnnjax.attention_decoder(rnnjax.gru(F + M, H), attention, **options)
     of_unknown_size = rnnjax.gru(F + M, H)._replace(output_size=None)
-    with pytest.raises(ValueError, match="attention_decoder: expected a cell with an output_size .*got None"):
+    with pytest.raises(ValueError, match=r"attention_decoder: expected a cell with an output_size .*got None"):
         rnnjax.attention_decoder(of_unknown_size, attention, attentional_size=O)
 
 

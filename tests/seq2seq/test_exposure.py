@@ -26,7 +26,10 @@ DECAYS = {
     "linear_end": (rnnjax.seq2seq.linear_teacher_decay(7, end=0.3), lambda i: max(0.3, 1 - 0.7 * i / 7)),
     "constant": (rnnjax.seq2seq.linear_teacher_decay(3, end=1.0), lambda i: 1.0),
     "exponential": (rnnjax.seq2seq.exponential_teacher_decay(0.9), lambda i: 0.9**i),
-    "inverse_sigmoid": (rnnjax.seq2seq.inverse_sigmoid_teacher_decay(7.0), lambda i: 7 / (7 + math.exp(min(i / 7, 600)))),
+    "inverse_sigmoid": (
+        rnnjax.seq2seq.inverse_sigmoid_teacher_decay(7.0),
+        lambda i: 7 / (7 + math.exp(min(i / 7, 600))),
+    ),
     "inverse_sigmoid_1": (rnnjax.seq2seq.inverse_sigmoid_teacher_decay(1), lambda i: 1 / (1 + math.exp(min(i, 600)))),
 }
 
@@ -45,7 +48,10 @@ def test_decays_are_their_formulas(name):
 
 def test_known_points_of_decays():
     assert float(rnnjax.seq2seq.inverse_sigmoid_teacher_decay(50.0)(50 * math.log(50))) == pytest.approx(0.5, abs=1e-5)
-    assert float(rnnjax.seq2seq.linear_teacher_decay(8)(2)) == 0.75 and float(rnnjax.seq2seq.exponential_teacher_decay(0.5)(3)) == 0.125
+    assert (
+        float(rnnjax.seq2seq.linear_teacher_decay(8)(2)) == 0.75
+        and float(rnnjax.seq2seq.exponential_teacher_decay(0.5)(3)) == 0.125
+    )
     assert float(rnnjax.seq2seq.inverse_sigmoid_teacher_decay(1.0)(2**31 - 1)) == 0.0
 
 
@@ -55,9 +61,15 @@ def test_bad_decays():
         r"end in \[0, 1\], got 5 and 1.1": lambda: rnnjax.seq2seq.linear_teacher_decay(5, end=1.1),
         "got 5 and -0.1": lambda: rnnjax.seq2seq.linear_teacher_decay(5, end=-0.1),
         "got 5 and nan": lambda: rnnjax.seq2seq.linear_teacher_decay(5, end=math.nan),
-        r"exponential_teacher_decay: expected k in \(0, 1\), got 1": lambda: rnnjax.seq2seq.exponential_teacher_decay(1.0),
-        r"exponential_teacher_decay: expected k in \(0, 1\), got 0": lambda: rnnjax.seq2seq.exponential_teacher_decay(0.0),
-        "inverse_sigmoid_teacher_decay: expected k of at least 1, got 0.9": lambda: rnnjax.seq2seq.inverse_sigmoid_teacher_decay(0.9),
+        r"exponential_teacher_decay: expected k in \(0, 1\), got 1": lambda: rnnjax.seq2seq.exponential_teacher_decay(
+            1.0
+        ),
+        r"exponential_teacher_decay: expected k in \(0, 1\), got 0": lambda: rnnjax.seq2seq.exponential_teacher_decay(
+            0.0
+        ),
+        "inverse_sigmoid_teacher_decay: expected k of at least 1, got 0.9": lambda: (
+            rnnjax.seq2seq.inverse_sigmoid_teacher_decay(0.9)
+        ),
         "expected k of at least 1, got nan": lambda: rnnjax.seq2seq.inverse_sigmoid_teacher_decay(math.nan),
     }.items():
         with pytest.raises(ValueError, match=message):
