@@ -67,7 +67,7 @@ def fit(
     after them and at the end, so intervals are best multiples of steps_per_call.
 
     Ctrl-C ends a run as "interrupted", and with checkpoints saves one of that moment. So does SIGTERM, which a process
-    gets when its machine is preempted; the process then exits with 143. Both wait for a save that is under way.
+    gets when its machine is preempted; the process then exits with 143. Both wait for a save or for a compilation.
 
     R models train side by side with `jax.vmap(step_fn, in_axes=(0, None))` and a state whose leaves have a leading axis
     of R, such as `jax.vmap` of `init_state` makes. Their metrics are lists in the metrics file, the bar shows the best
@@ -140,8 +140,9 @@ def fit(
         try:
             stopped = run.go()
         except KeyboardInterrupt:
-            pass
+            signals.clear()
         except Terminated:
+            signals.clear()
             run.save()
             raise
         finally:

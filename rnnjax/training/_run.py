@@ -81,6 +81,7 @@ class Run:
         """Does all updates; returns why they ended."""
         for call in self._updates:
             self._report.call(call)
+            self._signals.check()
             self._between(call)
             if self._plan.patience is not None and self._stop.stale >= self._plan.patience:
                 return "patience"

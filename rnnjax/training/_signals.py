@@ -1,4 +1,4 @@
-"""SIGTERM as an exception that ends a run in order, and a shelter in which no signal cuts a save short."""
+"""Signals that end a run in order: SIGTERM as an exception, and a shelter in which none cuts a save short."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 
 class Terminated(SystemExit):
@@ -17,10 +17,13 @@ class Terminated(SystemExit):
 
 
 class Signals:
-    """Raises `Terminated` on SIGTERM while it is entered, in the main thread, and restores the old handlers after.
+    """Raises `Terminated` on SIGTERM and KeyboardInterrupt on Ctrl-C, when that does no harm, while it is entered.
+
+    A signal that comes at another time, or whose exception is swallowed, as in a callback of the garbage collector, is
+    raised by the next `check`. Only the main thread is told of signals; the old handlers are restored at the end.
 
     Args:
-      active: whether to; SIGTERM stays as it was if not.
+      active: whether to; signals stay as they were if not.
     """
 
     def __init__(self, active: bool):
@@ -31,30 +34,32 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if self._active:
-            self._take(signal.SIGTERM, spare=signal.SIG_IGN)
+            term = signal.getsignal(signal.SIGTERM)
+            if term is not None and term is not signal.SIG_IGN:  # None is a handler of C, which could not be restored
+                self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._arrived)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                self._take(signal.SIGINT, spare=None)
+                self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._arrived)
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: Any, *_: Any) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
-
-    def _take(self, number: int, *, spare: Any) -> None:
-        old = signal.getsignal(number)
-        if old is not None and old is not spare:  # None is a handler of C, which could not be restored
-            self._old[number] = old
-            signal.signal(number, self._arrived)
+        if error is None:
+            self.check()
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self._sheltered:
-            self._pending = number
-        elif is_compiling(frame):  # in a thread of XLA, which crashes if the process ends meanwhile: come again
-            again = threading.Timer(0.1, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
-        else:
-            _raise(number)
+        self._pending = number
+        if not self._sheltered and not is_compiling(frame):
+            self.check()
+
+    def check(self) -> None:
+        """Raises what is pending."""
+        if self._pending is not None:
+            raise Terminated if self._pending == signal.SIGTERM else KeyboardInterrupt
+
+    def clear(self) -> None:
+        """Takes note that what was pending has been raised and caught."""
+        self._pending = None
 
     @contextlib.contextmanager
     def sheltered(self) -> Iterator[None]:
@@ -64,19 +69,13 @@ class Signals:
             yield
         finally:
             self._sheltered = False
-        if self._pending is not None:
-            number, self._pending = self._pending, None
-            _raise(number)
+        self.check()
 
 
 def is_compiling(frame: FrameType | None) -> bool:
-    """Says whether a stack waits for XLA to compile."""
+    """Says whether a stack waits for XLA to compile: in another thread, which crashes if the process ends meanwhile."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(os.path.join("jax", "_src", "compiler.py")):
             return True
         frame = frame.f_back
     return False
-
-
-def _raise(number: int) -> NoReturn:
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

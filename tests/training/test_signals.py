@@ -1,5 +1,7 @@
 """SIGTERM and Ctrl-C in processes of their own: a checkpoint of that moment, the status, the old handlers."""
 
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -8,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from helpers import assert_same
 from training_helpers import SGD, first_state, run
@@ -126,12 +130,65 @@ def test_what_is_sheltered_is_finished_first(handlers, number, error):
         with pytest.raises(error), signals.sheltered():
             os.kill(os.getpid(), number)
             done.append("inside")
+        signals.clear()
         with pytest.raises(error):
             os.kill(os.getpid(), number)
             done.append("never")
+        signals.clear()
         with signals.sheltered():  # what was held back is not raised again
             done.append("after")
     assert done == ["inside", "after"]
+
+
+def in_a_callback_of_the_garbage_collector(do):
+    """What is raised there is swallowed."""
+    callback = lambda phase, info: do() if phase == "start" else None  # noqa: E731
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_whose_exception_is_swallowed_is_not_lost(tmp_path, handlers, number, error):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def callback(snapshot):
+        if snapshot.step == 5:
+            in_a_callback_of_the_garbage_collector(lambda: os.kill(os.getpid(), number))
+
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(Terminated) if error is Terminated else contextlib.nullcontext():
+            assert run(checkpoints=checkpoints, callbacks=[(1, callback)]).stopped == "interrupted"
+        assert checkpoints.steps() == [6]
+        with pytest.raises(error):  # nor in the last evaluation, after all is saved
+            run(
+                checkpoints=checkpoints,
+                resume=True,
+                evaluate=lambda state: (
+                    in_a_callback_of_the_garbage_collector(lambda: os.kill(os.getpid(), number)) or {}
+                ),
+            )
+        assert checkpoints.steps() == [6, 11]
+
+
+def test_a_signal_waits_for_a_compilation(handlers):
+    """Which goes on in a thread that crashes if the process ends meanwhile."""
+    found = []
+
+    def chain(x):
+        for _ in range(300):
+            x = jnp.tanh(x @ x)
+        return x
+
+    compiled = jax.jit(chain).lower(jnp.ones((5, 5)))
+    with pytest.raises(Terminated), Signals(active=True) as signals:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        found.append(compiled.compile())
+        signals.check()
+    assert found
 
 
 def test_an_interrupt_while_a_checkpoint_is_written_leaves_it_whole(tmp_path, handlers, monkeypatch):
