@@ -299,8 +299,8 @@ def make_rnn(variant: Variant, config: Config, features: int):
                 for cell, k in zip(cells, keys, strict=True)
             ]
         if variant.both:
-            carries, _ = rnnjax.bidirectional(*run, params.body, xs)
-            state = jnp.concatenate([carry.h for carry in carries], axis=-1)
+            carries, _ = rnnjax.unroll_layers([tuple(run)], rnnjax.Layers((params.body,)), xs)
+            state = jnp.concatenate([carry.h for carry in carries.layers[0]], axis=-1)
         else:
             state = rnnjax.unroll_layers(run, params.body, xs, key=between, dropout=config.dropout)[1][-1]
         seen = jnp.concatenate([drop(state, config.dropout, last), xs[-1]], axis=-1)
