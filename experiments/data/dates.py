@@ -1,8 +1,8 @@
 """Dates as people write them, in nine locales, with the ISO form of each; generated with Babel's locale data.
 
-Nobody tells the reader which locale a date is of, so no form may be read in two ways:
+Nobody tells the reader which locale a date comes from, so no form may be read in two ways:
 - years have four digits;
-- a date of digits only has the day first (20/7/1969, 04.07.1969), or the year (1969/07/20: year, month, day); with the
+- a date of digits alone has the day first (20/7/1969, 04.07.1969), or the year (1969/07/20: year, month, day); with the
   month first, as in the United States, it is written only where the day is above 12 (7/20/1969, never 7/4/1969).
 
 All dates are of the Gregorian calendar, continued backwards before 1582; Persian ones too, with its months as they are
@@ -40,6 +40,7 @@ ENGLISH_ORDINALS = (
     "%(EEEE)s, %(MMMM)s %(th)s, %(y)s",
 )
 ZERO = {"latn": "0", "arabext": "۰"}  # of the numbering systems of LOCALES
+ISO = Symbols.of(["0123456789-"])
 
 
 class DatePair(NamedTuple):
@@ -55,7 +56,7 @@ class DatePair(NamedTuple):
 
 
 def human_forms(date: datetime.date, locale: str) -> list[str]:
-    """All forms of a date in a locale, each once: every pattern as it is, in lower case and in upper case.
+    """Writes a date in all forms of a locale, each once: every pattern as it is, in lower case and in upper case.
 
     Args:
       date: a day of the years 1000 to 9999.
@@ -75,7 +76,7 @@ def human_forms(date: datetime.date, locale: str) -> list[str]:
 def split(
     n_train: int, n_held_out: int, seed: int, *, first_year: int = 1500, last_year: int = 2100
 ) -> tuple[list[DatePair], list[DatePair]]:
-    """Training pairs and held-out pairs: a held-out day is never trained on, in any form.
+    """Draws training pairs and held-out pairs: a held-out day is never trained on, in any form.
 
     Args:
       n_train: training pairs; their days are drawn with replacement from those that are not held out.
@@ -96,9 +97,6 @@ def split(
         raise ValueError(f"split: expected n_held_out from 0 to {len(days) - 1} days, got {n_held_out}.")
     held_out, rest = days[:n_held_out], days[n_held_out:]
     return _write_all(rng.choice(rest, n_train), rng), _write_all(held_out, rng)
-
-
-ISO = Symbols.of(["0123456789-"])
 
 
 def encode(pairs: list[DatePair], symbols: Symbols, width: int) -> Pairs:

@@ -32,13 +32,13 @@ GATES = {
 
 
 def check_cell_name(name: str) -> None:
-    """Raises for a name that is not in CELLS."""
+    """Raises a ValueError for a name that is not in CELLS."""
     if name not in CELLS:
         raise ValueError(f"expected --cell to be one of {', '.join(CELLS)}, got {name!r}.")
 
 
 def make_cell(name: str, input_size: int, hidden_size: int, *, max_lag: float | None = None, **options) -> rnnjax.Cell:
-    """The cell of this name.
+    """Makes the cell of this name.
 
     Args:
       name: one of CELLS.

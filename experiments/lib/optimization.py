@@ -1,4 +1,4 @@
-"""What experiments share of their optimizers: options of a config in, an optax transformation out."""
+"""Optimizers from the options of a config."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ import rnnjax
 
 
 def make_optimizer(config: Any) -> optax.GradientTransformation:
-    """The optimizer that a config describes.
+    """Makes the optimizer that a config describes.
 
     Args:
-      config: with optimizer, learning_rate, schedule, steps, warmup, clip_norm, clip_value (0 for none), and b2 and
-        weight_decay for those that take them.
+      config: with optimizer, learning_rate, schedule, steps, warmup, clip_norm, clip_value (0 for none), b2 and
+        weight_decay.
     """
     warmup = min(config.warmup, config.steps - 1)
     schedule = rnnjax.training.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)

@@ -33,7 +33,7 @@ STYLE = {
 def figure(
     path: Path, *, title: str, x: str, y: str, size: tuple[float, float] = STYLE["figure.figsize"]
 ) -> Iterator[plt.Axes]:
-    """Axes to draw on, with a title and units, saved as PNG at the end."""
+    """Yields axes to draw on, with a title and units, and saves them as PNG."""
     with panels(path, size=size) as axes:
         axes[0, 0].set(title=title, xlabel=x, ylabel=y)
         yield axes[0, 0]
@@ -50,7 +50,7 @@ def panels(
     share_x: bool = False,
     share_y: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Axes `[rows, columns]` to draw on, saved as PNG at the end.
+    """Yields axes `[rows, columns]` to draw on, and saves them as PNG.
 
     Args:
       path: of the PNG.
@@ -58,8 +58,8 @@ def panels(
       columns: of axes.
       size: of the whole in inches; 4.5 by 3.6 for each of several by default.
       title: over all of them.
-      share_x: whether axes have one range of x.
-      share_y: whether axes have one range of y.
+      share_x: whether all axes have the same range of x.
+      share_y: whether all axes have the same range of y.
     """
     with plt.rc_context(STYLE):
         canvas, axes = plt.subplots(
@@ -81,12 +81,12 @@ def panels(
 
 
 def legend_beside(axes: plt.Axes, title: str = "") -> None:
-    """A legend to the right of the axes, where it covers no curve."""
+    """Puts a legend to the right of the axes, where it covers no curve."""
     axes.legend(title=title or None, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
 
 
 def plain_log(*axes: matplotlib.axis.Axis) -> None:
-    """Plain numbers at logarithmic axes (`axes.yaxis`) on which all is drawn: 1, 2, 5, 10, or powers of ten if many."""
+    """Writes plain numbers at logarithmic axes (`axes.yaxis`) once all is drawn: 1, 2, 5, 10, or powers of ten."""
     for axis in axes:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 60 * low else (1.0,)))
@@ -95,7 +95,7 @@ def plain_log(*axes: matplotlib.axis.Axis) -> None:
 
 
 def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float | None = None):
-    """Horizontal points with intervals (mean, low, high), a row each from the top; a dashed line at the reference."""
+    """Draws points with horizontal intervals (mean, low, high), a row for each; a dashed line at the reference."""
     for row, (mean, low, high) in enumerate(values.values()):
         colour = COLOURS[row % len(COLOURS)]
         axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=4)
@@ -152,7 +152,7 @@ def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, floa
 
 
 def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
-    """`rnnjax.seq2seq.ExposureBias` by name: loss with own samples before it, solid, and with the truth, dashed."""
+    """Draws `rnnjax.seq2seq.ExposureBias` by name: the loss after own samples, solid, and after the truth, dashed."""
     with figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
         for colour, (name, bias) in zip(COLOURS, biases.items(), strict=False):
             there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
@@ -165,7 +165,7 @@ def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
 
 
 def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:
-    """Weights `[T, S]`: a row for each symbol written, a column for each symbol read."""
+    """Draws weights `[T, S]`: a row for each symbol written, a column for each symbol read."""
     tall, wide = len(target), len(source)
     style = {**STYLE, "figure.figsize": (1.6 + 0.34 * wide, 1.4 + 0.34 * tall), "axes.grid": False}
     with plt.rc_context(style):

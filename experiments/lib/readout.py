@@ -24,11 +24,11 @@ class Params(NamedTuple):
 
 
 def make_readout(cell: rnnjax.Cell, hidden: int, outputs: int, *, unroll: Callable = rnnjax.unroll):
-    """`key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`.
+    """Makes `key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`.
 
     Args:
       cell: whose outputs are read.
-      hidden: H, features of those.
+      hidden: H, the features of its outputs.
       outputs: V.
       unroll: runs the cell, such as `rnnjax.tbptt` with its steps.
 

@@ -22,13 +22,13 @@ class Scale(NamedTuple):
 
 
 def fit_scale(values: np.ndarray) -> Scale:
-    """The `Scale` of training data `[N, F]`."""
+    """Measures the `Scale` of training data `[N, F]`."""
     std = values.std(axis=0)
     return Scale(values.mean(axis=0), np.where(std > 0, std, 1.0))
 
 
 def windows(values: np.ndarray, ends: np.ndarray, length: int, stride: int = 1) -> np.ndarray:
-    """Pieces of a series, the last row of each at its end.
+    """Cuts pieces out of a series, the last row of each at its end.
 
     Args:
       values: `[N, ...]`.
@@ -47,7 +47,7 @@ def windows(values: np.ndarray, ends: np.ndarray, length: int, stride: int = 1) 
 
 
 def fill_forward(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Values `[N, F]` with each missing one replaced by the last before it, or by the first after the beginning.
+    """Replaces each missing value of `[N, F]` by the last one before it, or at the beginning by the first one.
 
     Example:
       >>> fill_forward(np.array([[1.0], [2.0], [3.0]]), np.array([[True], [False], [True]])).tolist()
