@@ -34,7 +34,6 @@ from tqdm import tqdm
 
 import rnnjax
 from experiments.lib import cli, plots, report
-from rnnjax.decoding._largest import largest
 
 NAME = "decoding"
 PAD, BOS, EOS = 0, 1, 2
@@ -293,7 +292,6 @@ def parts(problem: Problem) -> dict[str, Callable[[], Any]]:
     return {
         "search, one step": repeated(search_only),
         "jax.nn.logsumexp": repeated(lambda logits: jax.nn.logsumexp(logits, axis=-1)),
-        "largest K + 1 of V in two passes": repeated(lambda logits: largest(logits, config.beams + 1)[0]),
         "jax.lax.top_k of V": repeated(lambda logits: lax.top_k(logits, config.beams + 1)[0]),
         "jax.nn.log_softmax": repeated(lambda logits: jax.nn.log_softmax(logits, axis=-1)),
         "jax.lax.top_k of K V": repeated(lambda logits: lax.top_k(logits.reshape(config.batch, -1), config.beams)[0]),

@@ -20,7 +20,6 @@ from rnnjax.attention._base import Alignment, Attention, Memory, initial_alignme
 from rnnjax.attention._dot import (
     GeneralParams,
     ScaledDotParams,
-    bilinear_init,
     dot_attention,
     general_attention,
     scaled_dot_attention,
@@ -40,7 +39,6 @@ __all__ = [
     "Memory",
     "ScaledDotParams",
     "additive_attention",
-    "bilinear_init",
     "concat_attention",
     "dot_attention",
     "general_attention",
