@@ -25,6 +25,7 @@ from seq2seq_helpers import (
     gru_step,
     lstm_step,
     make_decoder,
+    mechanisms,
     row,
 )
 
@@ -289,6 +290,13 @@ def test_bad_decoders():
     of_unknown_size = rnnjax.gru(F + M, H)._replace(output_size=None)
     with pytest.raises(ValueError, match=r"attention_decoder: expected a cell with an output_size .*got None"):
         rnnjax.attention_decoder(of_unknown_size, attention, attentional_size=O)
+
+
+@pytest.mark.parametrize("name", mechanisms())
+def test_the_attentional_vector_knows_the_size_of_the_memory(name):
+    decoder = rnnjax.attention_decoder(rnnjax.gru(F, H), mechanisms()[name], query="current", attentional_size=O)
+    size = H if name in ("dot", "scaled_dot") else M
+    assert jax.eval_shape(decoder.init, jax.random.key(0)).w_c.shape == (H + size, O)
 
 
 @pytest.mark.parametrize("query", ["previous", "current"])
