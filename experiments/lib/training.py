@@ -182,7 +182,7 @@ def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[
     Example:
       >>> batches = shuffled(np.arange(7), batch=3, seed=0)
       >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
-      ([3, 2, 6], [1, 5, 0], [6, 1, 0])
+      ([2, 4, 3], [6, 5, 0], [1, 3, 6])
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     batch = min(batch, count)
