@@ -88,22 +88,7 @@ class GeneralParams(NamedTuple):
 
 
 def bilinear_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """Draws a matrix of variance 1 / (D M), so that q . W m is of order one and its softmax not saturated.
-
-    Args:
-      key: random key.
-      shape: `(D, M)`.
-      dtype: dtype of the matrix.
-
-    Returns:
-      `[D, M]`, normally distributed.
-
-    Example:
-      >>> import jax, rnnjax
-      >>> w = rnnjax.attention.bilinear_init(jax.random.key(0), (300, 500))
-      >>> round(float(w.std() * (300 * 500) ** 0.5), 1)
-      1.0
-    """
+    """Draws `[D, M]` of variance 1 / (D M), so that q . W m is of order one and its softmax not saturated."""
     return jax.random.normal(key, shape, dtype) / math.sqrt(math.prod(shape))
 
 
