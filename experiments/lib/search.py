@@ -34,27 +34,25 @@ class Decoded(NamedTuple):
 
 def make_search(model: Translator, *, beam_size: int, max_steps: int, length_penalty: float = 0.0, weights=False):
     """`(params, pairs) -> Decoded` of their sources; beam_size 1 is greedy."""
-    record = (lambda carry: carry.alignment.weights) if weights and model.attention else None
+    score = rnnjax.decoding.length_normalised(length_penalty)
+    options = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "max_steps": max_steps}
+    options["constraints"] = [rnnjax.decoding.ban_tokens(np.array([PAD, BOS]))]
+    options["record"] = (lambda carry: carry.alignment.weights) if weights and model.attention else None
 
-    def one(params, memory, carry):
-        return rnnjax.beam_search(
-            model.step_fn(params, memory),
-            carry,
-            bos_id=BOS,
-            eos_id=EOS,
-            pad_id=PAD,
-            beam_size=beam_size,
-            max_steps=max_steps,
-            constraints=[rnnjax.decoding.ban_tokens(np.array([PAD, BOS]))],
-            score=rnnjax.decoding.length_normalised(length_penalty),
-            num_results=1,
-            record=record,
-        )
+    def greedy(params, memory, carry):
+        found = rnnjax.greedy(model.step_fn(params, memory), carry, **options)
+        scores = score.normalise(found.log_probs.sum(axis=1), found.lengths)
+        return Decoded(found.tokens, found.lengths, scores, found.records)
+
+    def beam(params, memory, carry):
+        step_fn = model.step_fn(params, memory)
+        found = rnnjax.beam_search(step_fn, carry, beam_size=beam_size, score=score, num_results=1, **options)
+        return jax.tree.map(lambda leaf: leaf[0], Decoded(found.tokens, found.lengths, found.scores, found.records))
 
     @jax.jit
     def many(params, sources, lengths):
-        found = jax.vmap(one, (None, 0, 0))(params, *model.encode(params, sources, lengths))
-        return jax.tree.map(lambda leaf: leaf[:, 0], Decoded(found.tokens, found.lengths, found.scores, found.records))
+        start = model.encode(params, sources, lengths)
+        return greedy(params, *start) if beam_size == 1 else jax.vmap(beam, (None, 0, 0))(params, *start)
 
     return lambda params, pairs: training.in_chunks(
         functools.partial(many, params), pairs.sources, pairs.source_lengths

@@ -96,6 +96,8 @@ def test_padding_changes_nothing():
     assert np.array_equal(narrow.tokens, padded.tokens) and narrow.weights.shape == (3, 5, 4)
     np.testing.assert_allclose(narrow.weights, padded.weights[..., :4], atol=1e-6)
     assert not padded.weights[..., 4:].any() and search.exact_match(narrow, pairs).tolist() == [False] * 3
+    told = pairs._replace(targets=narrow.tokens, target_lengths=narrow.lengths)
+    np.testing.assert_allclose(search.make_scorer(model)(params, told), narrow.scores, rtol=1e-4)
     same = pairs._replace(targets=np.pad(narrow.tokens, ((0, 0), (0, 2))))
     assert search.exact_match(narrow, same).all()
 
