@@ -42,7 +42,10 @@ def test_it_stops_as_soon_as_nothing_better_can_come_and_no_sooner():
     assert steps_taken(mean | {"max_steps": 51}) == 14
     assert steps_taken({"num_results": 1}, (0.5, 0.0, 0.5)) == 1  # of equal ones that which ended first is the best
     # With a reward of 1 per token, log 0.7 + 1 is reached as long as t log 0.25 + 11 is more.
-    assert steps_taken({"score": Score(lambda log_prob, length: log_prob + length), "num_results": 1, "max_steps": 11}) == 8
+    assert (
+        steps_taken({"score": Score(lambda log_prob, length: log_prob + length), "num_results": 1, "max_steps": 11})
+        == 8
+    )
     # After two steps a group has 0.275 and goes on with 0.225, the other has 0.18 and 0.12.
     rows = np.zeros((5, 5))
     rows[BOS, [0, EOS, 3]], rows[0, [EOS, 4]], rows[3, [EOS, 4]] = (0.5, 0.2, 0.3), (0.55, 0.45), (0.6, 0.4)
