@@ -87,6 +87,7 @@ def train(
     Returns:
       Their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`.
     """
+    training.refuse_devices(options)
     print(f"{states.step.size} runs side by side, in {folder}", flush=True)
     result = training.fit(options, update, states, batches, folder, log_every=1)
     lines = report.read_metrics(folder / "metrics.jsonl")

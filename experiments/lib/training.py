@@ -157,7 +157,7 @@ def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_
     if options.devices == 1:
         return loss_fn
     if batch_axes is None:
-        raise ValueError(f"expected --devices 1, got {options.devices}: the batches of this experiment are not split.")
+        refuse_devices(options)
     devices = jax.devices()
     if len(devices) < options.devices or options.batch % options.devices:
         raise ValueError(
@@ -165,6 +165,12 @@ def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_
         )
     devices = devices[: options.devices]
     return rnnjax.training.split_batch(loss_fn, batch_axes=batch_axes, carry_axes=carry_axes, devices=devices)
+
+
+def refuse_devices(options: Options) -> None:
+    """Raises a ValueError unless `--devices` is 1, for what cannot be split."""
+    if options.devices > 1:
+        raise ValueError(f"expected --devices 1, got {options.devices}: the batches of this experiment are not split.")
 
 
 def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[int], Any]:

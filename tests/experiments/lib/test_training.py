@@ -104,6 +104,8 @@ def test_a_run_of_a_sweep_is_the_run_by_itself_and_is_resumed(tmp_path):
     def nothing(step):
         raise AssertionError("a complete sweep is trained again")
 
+    with pytest.raises(ValueError, match="expected --devices 1, got 2"):
+        sweep.train(training.Options(devices=2), update, start(), drawn, tmp_path / "two")
     again, same = sweep.train(resumed, update, start(), nothing, tmp_path / "all")
     assert np.array_equal(again, params) and np.array_equal(same, losses)
 
