@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._types import Array
+from rnnjax._types import Array, serializable
 
 
+@serializable
 class SumCount(NamedTuple):
     """A mean that has not been divided yet, so that means over parts combine exactly.
 

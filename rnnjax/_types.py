@@ -6,10 +6,12 @@ Shape letters, everywhere in this library:
 The last axis is features, time is axis 0, and every axis between them is free: `x[..., F]`, `xs[T, ..., F]`.
 """
 
+import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+from jax import export
 
 Array = jax.Array
 Key = jax.Array
@@ -17,6 +19,15 @@ Params = Any  # a NamedTuple of arrays
 Carry = Any  # a NamedTuple of arrays whose leading axes are the batch shape
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> array, as in jax.nn.initializers
 Activation = Callable[[Array], Array]
+Node = TypeVar("Node", bound=type)
+
+
+def serializable(node: Node) -> Node:
+    """Registers a NamedTuple of arrays for the serialisation of `jax.export`, under its public name."""
+    public = [part for part in node.__module__.split(".") if not part.startswith("_")]
+    with contextlib.suppress(ValueError):  # a module that is loaded anew defines its classes again: JAX keeps the first
+        export.register_namedtuple_serialization(node, serialized_name=".".join([*public, node.__name__]))
+    return node
 
 
 class Cell(NamedTuple):
@@ -64,6 +75,7 @@ class Cell(NamedTuple):
     output_size: int | None = None
 
 
+@serializable
 class Layers(NamedTuple):
     """Parameters, or carries, of stacked layers.
 
@@ -74,6 +86,7 @@ class Layers(NamedTuple):
     layers: tuple[Any, ...]
 
 
+@serializable
 class Bidirectional(NamedTuple):
     """A pair: parameters, or carries, of the two directions.
 
