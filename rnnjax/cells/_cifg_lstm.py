@@ -5,11 +5,12 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell
+from rnnjax._types import Activation, Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
 from rnnjax.cells._lstm import LSTMCarry
 
 
+@serializable
 class CIFGParams(NamedTuple):
     """Parameters of `cifg_lstm_cell`; gates in the order f, g, o.
 

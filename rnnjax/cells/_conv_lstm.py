@@ -6,12 +6,13 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell
+from rnnjax._types import Activation, Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, add_bias, cast_product, check_step, make_cell, masked_h
 from rnnjax.cells._initializers import glorot
 from rnnjax.cells._lstm import LSTMCarry
 
 
+@serializable
 class ConvLSTMParams(NamedTuple):
     """Parameters of `conv_lstm_cell`; gates in the order i, f, g, o; `*k` is the shape of the kernel.
 

@@ -5,10 +5,11 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell
+from rnnjax._types import Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul, preactivations
 
 
+@serializable
 class GRUParams(NamedTuple):
     """Parameters of `gru_cell`; gates in the order r, u, n.
 
@@ -25,6 +26,7 @@ class GRUParams(NamedTuple):
     b_h: Array | None = None
 
 
+@serializable
 class GRUCarry(NamedTuple):
     """Carry of the gated recurrent units.
 
@@ -122,6 +124,7 @@ def gru(input_size: int, hidden_size: int, *, reset_after: bool = True, **option
     )
 
 
+@serializable
 class SimpleGRUParams(NamedTuple):
     """Parameters of `simple_gru_cell`; gates in the order u, n.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell, Initializer
+from rnnjax._types import Activation, Array, Cell, Initializer, serializable
 from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul
 from rnnjax.cells._gru import GRUCarry
 from rnnjax.cells._initializers import ones
@@ -17,6 +17,7 @@ def _norm(z: Array, scale: Array) -> Array:
     return jax.nn.standardize(z, axis=-1, epsilon=1e-5) * jnp.broadcast_to(scale.astype(z.dtype), z.shape)
 
 
+@serializable
 class LayerNormLSTMParams(NamedTuple):
     """Parameters of `layer_norm_lstm_cell`; gates in the order i, f, g, o.
 
@@ -115,6 +116,7 @@ def layer_norm_lstm(
     )  # fmt: skip
 
 
+@serializable
 class LayerNormGRUParams(NamedTuple):
     """Parameters of `layer_norm_gru_cell`; gates in the order r, u, n.
 

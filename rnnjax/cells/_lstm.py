@@ -5,10 +5,11 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell
+from rnnjax._types import Activation, Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
 
 
+@serializable
 class LSTMParams(NamedTuple):
     """Parameters of `lstm_cell`; gates in the order i, f, g, o.
 
@@ -23,6 +24,7 @@ class LSTMParams(NamedTuple):
     b: Array
 
 
+@serializable
 class LSTMCarry(NamedTuple):
     """Carry of the LSTM cells.
 

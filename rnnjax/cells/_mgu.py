@@ -5,11 +5,12 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell
+from rnnjax._types import Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul
 from rnnjax.cells._gru import GRUCarry
 
 
+@serializable
 class MGUParams(NamedTuple):
     """Parameters of `mgu_cell`; gates in the order f, n.
 

@@ -5,12 +5,13 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell, Initializer
+from rnnjax._types import Activation, Array, Cell, Initializer, serializable
 from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
 from rnnjax.cells._initializers import zeros
 from rnnjax.cells._lstm import LSTMCarry
 
 
+@serializable
 class PeepholeLSTMParams(NamedTuple):
     """Parameters of `peephole_lstm_cell`; gates in the order i, f, g, o, peepholes in the order i, f, o.
 

@@ -5,10 +5,11 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Activation, Array, Cell
+from rnnjax._types import Activation, Array, Cell, serializable
 from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
 
 
+@serializable
 class RNNParams(NamedTuple):
     """Parameters of `rnn_cell`.
 
@@ -23,6 +24,7 @@ class RNNParams(NamedTuple):
     b: Array
 
 
+@serializable
 class RNNCarry(NamedTuple):
     """Carry of `rnn_cell`.
 
