@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Key, Params
+from rnnjax._types import Array, Carry, Cell, Key, Params, serializable
 from rnnjax.combinators._common import known_output_size
 
 _NO_RECURRENT_MASK = (
@@ -15,6 +15,7 @@ _NO_RECURRENT_MASK = (
 )
 
 
+@serializable
 class DropoutCarry(NamedTuple):
     """Carry of a cell wrapped in `dropout`.
 

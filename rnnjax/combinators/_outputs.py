@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Initializer, Key, Params
+from rnnjax._types import Array, Carry, Cell, Initializer, Key, Params, serializable
 from rnnjax.combinators._common import check_output, known_output_size
 
 glorot = jax.nn.initializers.glorot_uniform()
 
 
+@serializable
 class ProjectedParams(NamedTuple):
     """Parameters of `projected`.
 
@@ -65,6 +66,7 @@ def projected(cell: Cell, size: int, *, w_init: Initializer = glorot, param_dtyp
     return Cell(init, cell.initial_carry, apply, cell.input_size, size)
 
 
+@serializable
 class LayerNormParams(NamedTuple):
     """Parameters of `layer_norm`.
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _masking as masking
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Carry, Cell, Params, serializable
 
 
+@serializable
 class ResetInput(NamedTuple):
     """Input of a cell wrapped in `reset_on`.
 
