@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Initializer, Key
+from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
 from rnnjax.attention._common import additive_keys, check_positive, draw_vector, glorot, hidden_sums, matmul, sum_up
 from rnnjax.attention._mechanism import from_energies
 
 
+@serializable
 class AdditiveParams(NamedTuple):
     """Parameters of `additive_attention`.
 
@@ -114,6 +115,7 @@ def additive_attention(
     return from_energies(where, init, memory_size, additive_keys, energies)
 
 
+@serializable
 class ConcatParams(NamedTuple):
     """Parameters of `concat_attention`.
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Key, Params
+from rnnjax._types import Array, Key, Params, serializable
 
 
+@serializable
 class Memory(NamedTuple):
     """A source as attention remembers it.
 
@@ -22,6 +23,7 @@ class Memory(NamedTuple):
     mask: Array
 
 
+@serializable
 class Alignment(NamedTuple):
     """What attention remembers of the steps so far.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Initializer, Key
+from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
 from rnnjax.attention._common import check_last, check_positive, matmul
 from rnnjax.attention._mechanism import from_energies
@@ -36,6 +36,7 @@ def dot_attention() -> Attention:
     )
 
 
+@serializable
 class ScaledDotParams(NamedTuple):
     """Parameters of `scaled_dot_attention`.
 
@@ -77,6 +78,7 @@ def scaled_dot_attention(size: int, *, param_dtype=jnp.float32) -> Attention:
     return from_energies(where, init, size, lambda params, values: values, energies)
 
 
+@serializable
 class GeneralParams(NamedTuple):
     """Parameters of `general_attention`.
 

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _masking as masking
-from rnnjax._types import Array, Initializer, Key, Params
+from rnnjax._types import Array, Initializer, Key, Params, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
 from rnnjax.attention._common import check_last, check_positive, draw_vector, glorot, matmul, sum_up
 from rnnjax.attention._mechanism import energies_of, from_weights
 
 
+@serializable
 class LocalParams(NamedTuple):
     """Parameters of `local_attention`.
 

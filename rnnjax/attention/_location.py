@@ -5,12 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Initializer, Key
+from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
 from rnnjax.attention._common import additive_keys, check_positive, draw_vector, glorot, hidden_sums, matmul, sum_up
 from rnnjax.attention._mechanism import from_energies
 
 
+@serializable
 class LocationParams(NamedTuple):
     """Parameters of `location_attention`.
 
