@@ -6,13 +6,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Initializer, Key, Layers, Params
+from rnnjax._types import Array, Carry, Cell, Initializer, Key, Layers, Params, serializable
 from rnnjax.attention import Attention, Memory, initial_alignment, next_alignment
 from rnnjax.seq2seq._decoder import Decoder, DecoderCarry, DecoderOutput, join
 
 glorot = jax.nn.initializers.glorot_uniform()
 
 
+@serializable
 class AttentionDecoderParams(NamedTuple):
     """Parameters of `attention_decoder`.
 

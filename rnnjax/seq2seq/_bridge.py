@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Initializer, Key, Params
+from rnnjax._types import Array, Carry, Initializer, Key, Params, serializable
 
 glorot = jax.nn.initializers.glorot_uniform()
 
 
+@serializable
 class BridgeParams(NamedTuple):
     """Parameters of `bridge`.
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Key, Params
+from rnnjax._types import Array, Carry, Key, Params, serializable
 from rnnjax.attention import Alignment
 
 
+@serializable
 class DecoderCarry(NamedTuple):
     """What the next step of a decoder needs to know.
 
@@ -28,6 +29,7 @@ class DecoderCarry(NamedTuple):
     feed: Array | None
 
 
+@serializable
 class DecoderOutput(NamedTuple):
     """The output of one step of a decoder.
 

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax import _masking as masking
 from rnnjax._masking import SumCount
-from rnnjax._types import Array, Carry, Key, StepFn
+from rnnjax._types import Array, Carry, Key, StepFn, serializable
 from rnnjax.losses import get_loss
 from rnnjax.recurrence import scan
 
 
+@serializable
 class ScheduledResult(NamedTuple):
     """A run that read the truth at some steps and its own samples at others.
 
@@ -97,6 +98,7 @@ def scheduled_sampling(
     return ScheduledResult(logits, inputs)
 
 
+@serializable
 class ExposureBias(NamedTuple):
     """The loss by position, given the truth before it and given samples before it.
 
