@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rnnjax._types import Array
+from rnnjax._types import Array, serializable
 
 
+@serializable
 class ErrorAttribution(NamedTuple):
     """What is at fault for the wrong ones of N examples.
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnjax import _checks
-from rnnjax._types import Array, Carry, StepFn
+from rnnjax._types import Array, Carry, StepFn, serializable
 from rnnjax.decoding import _beam as beam
 from rnnjax.decoding import _trellis as trellises
 from rnnjax.decoding._constraints import Constraint, check_constraints, constrain
@@ -25,6 +25,7 @@ from rnnjax.decoding._largest import largest, log_sum_exp
 from rnnjax.decoding._scores import LOG_PROBABILITY, Score, bonus_of, check_score, normalised
 
 
+@serializable
 class BeamResult(NamedTuple):
     """The best hypotheses of one source, best first.
 

@@ -14,12 +14,13 @@ from jax import lax
 
 from rnnjax import _checks
 from rnnjax import _masking as masking
-from rnnjax._types import Array, Carry, Key, StepFn
+from rnnjax._types import Array, Carry, Key, StepFn, serializable
 from rnnjax.decoding._constraints import Constraint, check_constraints, constrain
 from rnnjax.decoding._largest import largest
 from rnnjax.recurrence import scan
 
 
+@serializable
 class SampleResult(NamedTuple):
     """What was decoded.
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 
 from rnnjax import _checks
 from rnnjax import _masking as masking
-from rnnjax._types import Array, Carry, StepFn
+from rnnjax._types import Array, Carry, StepFn, serializable
 from rnnjax.decoding._scores import LOG_PROBABILITY, Score, bonus_of, check_score, normalised
 from rnnjax.recurrence import scan
 
 
+@serializable
 class SequenceScores(NamedTuple):
     """How a model scores given sequences.
 
