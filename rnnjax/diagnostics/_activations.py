@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import _jaxprs as jaxprs
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Carry, Cell, Params, serializable
 from rnnjax.recurrence import unroll
 
 # Primitives of jaxprs that saturate, by the names that `activations` gives them.
 _SQUASHING = {"logistic": "sigmoid", "tanh": "tanh"}
 
 
+@serializable
 class Saturation(NamedTuple):
     """How often each unit is at an end of its range.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Carry, Cell, Params, serializable
 from rnnjax.diagnostics._floating import floating, with_floating
 from rnnjax.recurrence import unroll
 
@@ -18,6 +18,7 @@ class _Nudged(NamedTuple):
     nudges: list[Array]  # of the floating leaves of the carry
 
 
+@serializable
 class GradientNorms(NamedTuple):
     """Norms of the gradient of a loss with respect to the carry of each step.
 

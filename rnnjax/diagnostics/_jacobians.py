@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Carry, Cell, Params, serializable
 from rnnjax.diagnostics._floating import floating, with_floating
 from rnnjax.recurrence import scan
 
 
+@serializable
 class JacobianSpectrum(NamedTuple):
     """Growth and decay of perturbations, by the Jacobians of a run.
 
