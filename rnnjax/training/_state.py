@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from rnnjax._types import Array, Carry, Key, Params
+from rnnjax._types import Array, Carry, Key, Params, serializable
 
 
+@serializable
 class TrainState(NamedTuple):
     """What training changes; a leading axis of R before every leaf makes it the state of R models.
 

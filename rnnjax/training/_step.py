@@ -8,14 +8,19 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax._masking import SumCount
-from rnnjax._types import Array, Carry
+from rnnjax._types import Array, Carry, serializable
+from rnnjax.data import PaddedWindows, Window
 from rnnjax.training._state import TrainState, check_optimizer
 
 Objective = Callable[[SumCount], Array]
 Aux = Mapping[str, Any]
 RESERVED = ("step", "loss", "count", "grad_norm", "tokens_per_second")
 
+serializable(PaddedWindows)  # here, since rnnjax.data needs NumPy only
+serializable(Window)
 
+
+@serializable
 class Metrics(NamedTuple):
     """What one step reports.
 
