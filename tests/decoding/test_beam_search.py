@@ -39,24 +39,24 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("seed", range(2))
-def test_a_beam_that_holds_everything_is_exhaustive(name, seed):
-    step_fn, carry = random_model(seed)
+def test_a_beam_that_holds_everything_is_exhaustive(name):
     rule, score = SETTINGS[name]
-    expected = enumerate_all(step_fn, carry, SCORES[score][1], RULES[rule][1])
-    result = search(step_fn, carry, **options_of(name))
-    rows, scores = rows_of(result)
-    count = len(expected)
-    np.testing.assert_allclose(scores[:count], [one[2] for one in expected], rtol=1e-4, atol=1e-5)
-    assert set(rows[:count]) == {one[0] for one in expected} and (scores[count:] == -np.inf).all()
-    assert rows[0] == expected[0][0]
-    for row, length, finished in zip(rows, result.lengths[:count].tolist(), result.finished.tolist(), strict=False):
-        assert finished == (row[-1] == EOS) and (finished or length == T)
-    assert (result.lengths[count:] == 0).all() and not result.finished[count:].any()
-    assert (result.tokens[count:] == PAD).all() and not np.asarray(result.log_probs)[count:].any()
+    for seed in range(2):
+        step_fn, carry = random_model(seed)
+        expected = enumerate_all(step_fn, carry, SCORES[score][1], RULES[rule][1])
+        result = search(step_fn, carry, **options_of(name))
+        rows, scores = rows_of(result)
+        count = len(expected)
+        np.testing.assert_allclose(scores[:count], [one[2] for one in expected], rtol=1e-4, atol=1e-5)
+        assert set(rows[:count]) == {one[0] for one in expected} and (scores[count:] == -np.inf).all()
+        assert rows[0] == expected[0][0]
+        for row, length, finished in zip(rows, result.lengths[:count].tolist(), result.finished.tolist(), strict=False):
+            assert finished == (row[-1] == EOS) and (finished or length == T)
+        assert (result.lengths[count:] == 0).all() and not result.finished[count:].any()
+        assert (result.tokens[count:] == PAD).all() and not np.asarray(result.log_probs)[count:].any()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [*RULES, "gnmt", "average", "coverage", "all"])
 def test_log_probs_are_those_of_the_model(name):
     step_fn, carry = random_model(3)
     result = search(step_fn, carry, beam_size=5, **options_of(name))
@@ -94,11 +94,12 @@ def test_widening_never_hurts_where_tokens_are_independent(a):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_one_beam_is_greedy(rule):
-    for seed in range(3):
+    options = {"constraints": RULES[rule][0], "bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "max_steps": 7}
+    decode = jax.jit(lambda params, carry: rnnjax.greedy(functools.partial(model_step, params), carry, **options))
+    for seed in range(5):
         step_fn, carry = random_model(seed, vocabulary=5)
-        options = {"constraints": RULES[rule][0], "bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "max_steps": 7}
         found = search(step_fn, carry, beam_size=1, **options)
-        greedy = rnnjax.greedy(step_fn, rows_of_carry(carry, 1), **options)
+        greedy = decode(*step_fn.args, rows_of_carry(carry, 1))
         if found.lengths[0]:  # else the beam has been led to where everything is forbidden
             assert found.tokens.tolist() == greedy.tokens.tolist()
             assert found.lengths.tolist() == greedy.lengths.tolist()
@@ -286,8 +287,6 @@ def test_half_precision_logits_are_scored_in_float32():
     assert result.scores.dtype == result.log_probs.dtype == jnp.float32
     total = functools.reduce(lambda a, b: a + b, result.log_probs[0].tolist())
     assert np.isclose(total, result.scores[0], rtol=1e-6)
-    same = search(half, carry, beam_size=3, constraints=[no_repeat_ngram(T), ban_tokens([])])
-    assert result.tokens.tolist() == same.tokens.tolist() and (result.scores == same.scores).all()
 
 
 def test_constraints_that_forbid_nothing_change_nothing():

@@ -1,48 +1,20 @@
-"""Sampling against by-hand loops, known distributions and NumPy; transforms against brute force."""
+"""Sampling and greedy decoding against by-hand loops and known distributions."""
 
 import functools
-from typing import NamedTuple
 
 import helpers
-import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from decoding_helpers import ToyCarry, constant_model, toy_carry, toy_model
 from helpers import assert_same
-from hypothesis import strategies as st
 
 import rnnjax
+from rnnjax.decoding import at_temperature, keep_top_k, keep_top_p
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 K, V, T = 3, 7, 11
-SETTINGS = hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
-
-
-class ToyCarry(NamedTuple):
-    """Carry of the toy model."""
-
-    total: jax.Array  # [K, 5]
-    count: jax.Array  # [K]
-
-
-def toy_model(seed=0):
-    """A small recurrent model whose logits depend on every token consumed so far; rows do not mix."""
-    rng = np.random.default_rng(seed)
-    embed, out = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((V, 5), (5, V)))
-
-    def step_fn(carry, token):
-        # Sums over an axis, not a matmul: a row then rounds alike alone and among others.
-        total = jnp.tanh(0.7 * carry.total + embed[token])
-        logits = 2 * jnp.sum(total[:, :, None] * out[None], axis=1)
-        return ToyCarry(total, carry.count + 1), logits
-
-    return step_fn
-
-
-def toy_carry(rows=K, seed=1):
-    total = np.random.default_rng(seed).normal(size=(rows, 5))
-    return ToyCarry(jnp.asarray(total, jnp.float32), jnp.zeros(rows, jnp.int32))
 
 
 def feed(step_fn, carry, tokens):
@@ -53,28 +25,12 @@ def feed(step_fn, carry, tokens):
     return carry, logits
 
 
-def run_on(step_fn, carry, **options):
-    """Result and last carry, of greedy decoding unless a transform is given."""
-    options = {"key": jax.random.key(0), "transform": rnnjax.decoding.temperature(0), **options}
-    carry, result = rnnjax.decoding.sample_with_carry(step_fn, carry, **options)
-    return result, carry
-
-
 assert_close = functools.partial(helpers.assert_close, rtol=1e-5, atol=1e-6)
-
-
-def constant_model(logits):
-    """Every token has the same distribution."""
-
-    def step_fn(carry, token):
-        return carry, jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (token.shape[0], len(logits)))
-
-    return step_fn
 
 
 @functools.cache
 def plain_result(seed=0):
-    """Samples of the toy model without an end, a prompt or a transform."""
+    """Samples of the toy model without an end, a prompt or constraints."""
     return rnnjax.sample(toy_model(), toy_carry(), key=jax.random.key(seed), bos_id=2, max_steps=T)
 
 
@@ -85,6 +41,21 @@ def test_the_same_key_gives_the_same_tokens_and_another_others():
     again = rnnjax.sample(toy_model(), toy_carry(), key=jax.random.key(0), bos_id=2, max_steps=T)
     assert_same(again, plain_result(0))
     assert np.any(plain_result(0).tokens != plain_result(1).tokens)
+
+
+@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
+def test_a_batch_of_keys_is_each_key_alone(make_key):
+    def sampled(key):
+        options = {"bos_id": 2, "eos_id": 1, "max_steps": T, "constraints": [keep_top_p(0.9), at_temperature(0.8)]}
+        return rnnjax.sample(toy_model(), toy_carry(), key=key, **options)
+
+    keys = [make_key(seed) for seed in range(5)]
+    together = jax.jit(jax.vmap(sampled))(jnp.stack(keys))
+    assert len({str(tokens) for tokens in together.tokens.tolist()}) == 5
+    for i, key in enumerate(keys):
+        alone = sampled(key)
+        np.testing.assert_array_equal(together.tokens[i], alone.tokens)
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
 
 
 def test_shapes_and_dtypes():
@@ -112,9 +83,8 @@ def test_frequencies_are_those_of_the_model():
     assert chi_square < 22.5  # 1 in 1000 with 6 degrees of freedom
 
 
-def test_frequencies_follow_the_transform():
+def test_frequencies_follow_the_constraints():
     probs = np.array([0.4, 0.02, 0.25, 0.08, 0.13, 0.05, 0.07])
-    transform = rnnjax.decoding.chain(rnnjax.decoding.temperature(0.5), rnnjax.decoding.top_k(3))
     wanted = np.where(probs >= 0.13, probs**2, 0)
     wanted /= wanted.sum()
     result = rnnjax.sample(
@@ -123,7 +93,7 @@ def test_frequencies_follow_the_transform():
         key=jax.random.key(1),
         bos_id=0,
         max_steps=101,
-        transform=transform,
+        constraints=[at_temperature(0.5), keep_top_k(3)],
     )
     counts = np.bincount(np.asarray(result.tokens).ravel(), minlength=V)
     assert set(np.flatnonzero(counts)) == {0, 2, 4}
@@ -144,10 +114,10 @@ def test_conditional_frequencies_follow_the_token_before():
         np.testing.assert_allclose(counts / counts.sum(), matrix[first], atol=0.03)
 
 
-def test_log_probs_are_those_of_the_model_before_the_transform():
+def test_log_probs_are_those_of_the_model_without_constraints():
     step_fn, carry = toy_model(), toy_carry()
-    transform = rnnjax.decoding.chain(rnnjax.decoding.temperature(0.3), rnnjax.decoding.top_k(2))
-    result, last = run_on(step_fn, carry, key=jax.random.key(2), bos_id=2, max_steps=T, transform=transform)
+    options = {"constraints": [at_temperature(0.3), keep_top_k(2)], "bos_id": 2, "max_steps": T}
+    result = rnnjax.sample(step_fn, carry, key=jax.random.key(2), **options)
     token = jnp.full(K, 2)
     for t in range(T):
         carry, logits = step_fn(carry, token)
@@ -156,7 +126,7 @@ def test_log_probs_are_those_of_the_model_before_the_transform():
         np.testing.assert_allclose(result.log_probs[:, t], wanted, rtol=1e-5, atol=1e-6)
         kept = np.argsort(-np.asarray(logits), axis=-1)[:, :2]
         assert all(int(token[k]) in kept[k] for k in range(K))
-    assert_close(last, carry)
+    assert_close(result.carry, carry)
 
 
 def test_bos_can_be_of_each_row():
@@ -168,11 +138,12 @@ def test_bos_can_be_of_each_row():
 
 def test_a_longer_run_goes_on_from_the_carry():
     step_fn = toy_model()
-    whole, whole_carry = run_on(step_fn, toy_carry(), bos_id=2, max_steps=11)
-    first, carry = run_on(step_fn, toy_carry(), bos_id=2, max_steps=4)
-    second, carry = run_on(step_fn, carry, bos_id=first.tokens[:, -1], max_steps=7)
+    coldest = functools.partial(rnnjax.sample, key=jax.random.key(0), constraints=[at_temperature(0)])
+    whole = coldest(step_fn, toy_carry(), bos_id=2, max_steps=11)
+    first = coldest(step_fn, toy_carry(), bos_id=2, max_steps=4)
+    second = coldest(step_fn, first.carry, bos_id=first.tokens[:, -1], max_steps=7)
     np.testing.assert_array_equal(whole.tokens, np.concatenate([first.tokens, second.tokens], axis=1))
-    assert_close(whole_carry, carry)
+    assert_close(whole.carry, second.carry)
     assert_same(whole, rnnjax.greedy(step_fn, toy_carry(), bos_id=2, max_steps=11))
 
 
@@ -200,7 +171,7 @@ def test_temperature_0_takes_the_first_of_equal_ones():
         key=jax.random.key(0),
         bos_id=0,
         max_steps=T,
-        transform=rnnjax.decoding.temperature(0),
+        constraints=[at_temperature(0)],
     )
     assert np.all(result.tokens == 1)
 
@@ -215,8 +186,8 @@ def test_sampling_is_one_loop():
 
 def test_jit_gives_the_same():
     def sampled(carry, key):
-        transform = rnnjax.decoding.chain(rnnjax.decoding.temperature(0.8), rnnjax.decoding.top_p(0.9))
-        return rnnjax.sample(toy_model(), carry, key=key, bos_id=2, eos_id=1, max_steps=T, transform=transform)
+        options = {"constraints": [at_temperature(0.8), keep_top_p(0.9)], "bos_id": 2, "eos_id": 1, "max_steps": T}
+        return rnnjax.sample(toy_model(), carry, key=key, **options)
 
     eager, jitted = sampled(toy_carry(), jax.random.key(4)), jax.jit(sampled)(toy_carry(), jax.random.key(4))
     np.testing.assert_array_equal(eager.tokens, jitted.tokens)
@@ -230,9 +201,9 @@ def test_half_precision_and_structured_carries():
         return (count + 1, (half,)), logits
 
     carry = (jnp.ones(K, jnp.int32), (jnp.full((K, V), 2, jnp.bfloat16),))
-    result, last = run_on(step_fn, carry, bos_id=0, max_steps=5, eos_id=3)
+    result = rnnjax.greedy(step_fn, carry, bos_id=0, max_steps=5, eos_id=3)
     assert result.tokens.tolist() == [[1, 2, 3, 0, 0]] * K
-    assert last[0].tolist() == [4] * K and result.log_probs.dtype == jnp.bfloat16
+    assert result.carry[0].tolist() == [4] * K and result.log_probs.dtype == jnp.bfloat16
 
 
 # ---- the end of a row ----------------------------------------------------------------------------------------
@@ -258,16 +229,16 @@ def test_rows_that_end_early_stay_ended():
 
 def test_the_carry_of_an_ended_row_is_frozen():
     bos = jnp.array([3, 0, 5])
-    _, last = run_on(counting_model(), toy_carry(), bos_id=bos, eos_id=6, pad_id=99, max_steps=5)
+    last = rnnjax.greedy(counting_model(), toy_carry(), bos_id=bos, eos_id=6, pad_id=99, max_steps=5).carry
     assert last.count.tolist() == [3, 5, 1]
     consumed = np.array([3 + 4 + 5, 0 + 1 + 2 + 3 + 4, 5], np.float32)
     np.testing.assert_allclose(last.total, np.asarray(toy_carry().total) + consumed[:, None], rtol=1e-6)
 
 
 def test_log_probs_and_lengths_of_a_random_model_with_an_end():
-    options = {"bos_id": 2, "max_steps": T, "transform": jax.nn.identity}
-    result, last = run_on(toy_model(), toy_carry(13), eos_id=5, pad_id=7, **options)
-    plain = rnnjax.sample(toy_model(), toy_carry(13), key=jax.random.key(0), bos_id=2, max_steps=T)
+    options = {"key": jax.random.key(0), "bos_id": 2, "max_steps": T}
+    result = rnnjax.sample(toy_model(), toy_carry(13), eos_id=5, pad_id=7, **options)
+    plain = rnnjax.sample(toy_model(), toy_carry(13), **options)
     lengths = []
     for k, row in enumerate(np.asarray(plain.tokens)):
         ends = np.flatnonzero(row == 5)
@@ -276,7 +247,7 @@ def test_log_probs_and_lengths_of_a_random_model_with_an_end():
         np.testing.assert_allclose(result.log_probs[k, :n], plain.log_probs[k, :n], rtol=1e-5)
         assert not np.any(result.log_probs[k, n:])
         lengths.append(n)
-    assert result.lengths.tolist() == last.count.tolist() == lengths
+    assert result.lengths.tolist() == result.carry.count.tolist() == lengths
     assert len(set(lengths)) > 3
 
 
@@ -299,9 +270,9 @@ def test_nan_after_the_end_stays_out_of_log_probs_and_carry():
         late = (carry.count > 2)[:, None]  # an ended row that runs on would see these
         return carry._replace(total=jnp.where(late, jnp.nan, carry.total)), jnp.where(late, jnp.nan, logits)
 
-    result, last = run_on(step_fn, toy_carry(), bos_id=jnp.array([4, 5, 4]), eos_id=6, pad_id=0, max_steps=5)
+    result = rnnjax.greedy(step_fn, toy_carry(), bos_id=jnp.array([4, 5, 4]), eos_id=6, pad_id=0, max_steps=5)
     assert result.lengths.tolist() == [2, 1, 2]
-    assert np.all(np.isfinite(result.log_probs)) and np.all(np.isfinite(last.total))
+    assert np.all(np.isfinite(result.log_probs)) and np.all(np.isfinite(result.carry.total))
 
 
 # ---- prompts -------------------------------------------------------------------------------------------------
@@ -311,14 +282,13 @@ def test_nan_after_the_end_stays_out_of_log_probs_and_carry():
 def test_a_prompt_is_fed_before_anything_is_sampled(shape):
     prompt = np.random.default_rng(0).integers(0, V, shape)
     columns = prompt if prompt.ndim == 2 else np.repeat(prompt[:, None], K, axis=1)
-    step_fn, key = toy_model(), jax.random.key(8)
-    options = {"key": key, "max_steps": T, "transform": jax.nn.identity}
-    result, last = run_on(step_fn, toy_carry(), bos_id=2, prompt=jnp.asarray(prompt), **options)
+    step_fn, options = toy_model(), {"key": jax.random.key(8), "max_steps": T}
+    result = rnnjax.sample(step_fn, toy_carry(), bos_id=2, prompt=jnp.asarray(prompt), **options)
     carry, _ = feed(step_fn, toy_carry(), [np.full(K, 2), *columns[:-1]])
-    wanted, wanted_last = run_on(step_fn, carry, bos_id=jnp.asarray(columns[-1]), **options)
+    wanted = rnnjax.sample(step_fn, carry, bos_id=jnp.asarray(columns[-1]), **options)
     np.testing.assert_array_equal(result.tokens, wanted.tokens)
-    assert_close((result, last), (wanted, wanted_last))
-    assert last.count.tolist() == [T + 5] * K
+    assert_close(result, wanted)
+    assert result.carry.count.tolist() == [T + 5] * K
 
 
 def test_the_prompt_decides_what_follows():
@@ -353,144 +323,16 @@ def test_sampling_from_an_lstm_equals_unroll():
         carry, hidden = cell.apply(params, carry, jax.nn.one_hot(token, V))
         return carry, hidden @ out
 
-    options = {"key": jax.random.key(2), "transform": jax.nn.identity}
-    result, last = run_on(step_fn, cell.initial_carry((K,)), bos_id=0, max_steps=T, **options)
+    result = rnnjax.sample(step_fn, cell.initial_carry((K,)), key=jax.random.key(2), bos_id=0, max_steps=T)
     consumed = jnp.concatenate([jnp.zeros((1, K), jnp.int32), result.tokens.T[:-1]])
     carry, hidden = rnnjax.unroll(cell, params, jax.nn.one_hot(consumed, V))
     log_probs = jax.nn.log_softmax(hidden @ out)
     wanted = jnp.take_along_axis(log_probs, result.tokens.T[:, :, None], axis=-1)[..., 0].T
     np.testing.assert_allclose(result.log_probs, wanted, rtol=1e-4, atol=1e-5)
-    assert_close(last, carry)
-
-
-# ---- transforms ----------------------------------------------------------------------------------------------
-
-LOGITS = st.lists(st.lists(st.integers(-8, 8), min_size=7, max_size=7), min_size=3, max_size=3)
-
-
-def brute_top_k(row, k):
-    order = sorted(range(len(row)), key=lambda i: (-row[i], i))
-    return set(order[:k])
-
-
-def brute_top_p(row, p):
-    """The kept ids, and whether a sum lies so near p that rounding decides."""
-    probs = np.exp(np.asarray(row, np.float64) - max(row))
-    probs /= probs.sum()
-    kept, total, near = set(), 0.0, False
-    for i in sorted(range(len(row)), key=lambda i: (-row[i], i)):
-        kept.add(i)
-        total += probs[i]
-        near = near or abs(total - p) < 1e-5
-        if total >= p:
-            break
-    return kept, near
-
-
-def assert_keeps(transform, logits, kept):
-    got = np.asarray(transform(jnp.asarray(logits)))
-    mask = np.array([[i in ids for i in range(V)] for ids in kept])
-    np.testing.assert_array_equal(got, np.where(mask, logits, -np.inf))
-
-
-@SETTINGS
-@hypothesis.given(LOGITS, st.integers(1, 11))
-def test_top_k_equals_brute_force(rows, k):
-    logits = np.asarray(rows, np.float32) / 2
-    assert_keeps(rnnjax.decoding.top_k(k), logits, [brute_top_k(row, k) for row in logits])
-
-
-@SETTINGS
-@hypothesis.given(LOGITS, st.floats(0.01, 0.99))
-def test_top_p_equals_brute_force(rows, p):
-    logits = np.asarray(rows, np.float32) / 2
-    wanted = [brute_top_p(row, p) for row in logits]
-    hypothesis.assume(not any(near for _, near in wanted))
-    assert_keeps(rnnjax.decoding.top_p(p), logits, [kept for kept, _ in wanted])
-
-
-@pytest.mark.parametrize("k", [V, V + 1, 1000])
-def test_top_k_of_all_changes_nothing(k):
-    logits = np.random.default_rng(0).normal(size=(K, V)).astype(np.float32)
-    np.testing.assert_array_equal(rnnjax.decoding.top_k(k)(jnp.asarray(logits)), logits)
-
-
-@pytest.mark.parametrize("scale", [1.0, 30.0])
-@pytest.mark.parametrize("size", [V, 1009])
-def test_top_p_1_changes_nothing(size, scale):
-    logits = np.random.default_rng(0).normal(size=(K, size)).astype(np.float32) * scale
-    np.testing.assert_array_equal(rnnjax.decoding.top_p(1.0)(jnp.asarray(logits)), logits)
-
-
-def test_a_small_top_p_leaves_the_most_probable_token():
-    logits = np.random.default_rng(0).normal(size=(K, V)).astype(np.float32)
-    assert_keeps(rnnjax.decoding.top_p(1e-6), logits, [{int(np.argmax(row))} for row in logits])
-
-
-def test_top_p_in_half_precision_keeps_what_it_would_in_single():
-    logits = np.random.default_rng(0).normal(size=(K, 1009)).astype(np.float32) / 4
-    half = jnp.asarray(logits, jnp.bfloat16)
-    single = np.isfinite(np.asarray(rnnjax.decoding.top_p(0.5)(half.astype(jnp.float32)))).sum(axis=-1)
-    kept = rnnjax.decoding.top_p(0.5)(half)
-    assert kept.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.isfinite(np.asarray(kept, np.float32)).sum(axis=-1), single, rtol=0.02)
-
-
-@SETTINGS
-@hypothesis.given(LOGITS, st.floats(0.05, 20))
-def test_temperature_divides(rows, value):
-    logits = np.asarray(rows, np.float32)
-    np.testing.assert_allclose(
-        rnnjax.decoding.temperature(value)(jnp.asarray(logits)), logits / np.float32(value), rtol=1e-6
-    )
-
-
-def test_transforms_take_any_leading_axes():
-    logits = np.random.default_rng(0).normal(size=(2, K, V)).astype(np.float32)
-    for transform in (
-        rnnjax.decoding.top_k(2),
-        rnnjax.decoding.top_p(0.7),
-        rnnjax.decoding.temperature(0),
-        rnnjax.decoding.temperature(0.5),
-    ):
-        whole = transform(jnp.asarray(logits))
-        for i, j in np.ndindex(2, K):
-            np.testing.assert_array_equal(whole[i, j], transform(jnp.asarray(logits[i, j])))
-
-
-def test_chain_applies_the_first_first():
-    logits = jnp.log(jnp.array([0.5, 0.125, 0.375]))
-
-    def kept(*transforms):
-        return np.isfinite(rnnjax.decoding.chain(*transforms)(logits)).tolist()
-
-    # Flattened first, 0.45 needs two tokens; cut first, the most probable one is enough.
-    assert kept(rnnjax.decoding.temperature(10.0), rnnjax.decoding.top_p(0.45)) == [True, False, True]
-    assert kept(rnnjax.decoding.top_p(0.45), rnnjax.decoding.temperature(10.0)) == [True, False, False]
-
-
-def test_an_empty_chain_changes_nothing():
-    logits = jnp.array([1.0, 3.0, 2.0])
-    np.testing.assert_array_equal(rnnjax.decoding.chain()(logits), logits)
+    assert_close(result.carry, carry)
 
 
 # ---- errors --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: rnnjax.decoding.temperature(-0.5), r"temperature: expected a value of at least 0, got -0\.5"),
-        (lambda: rnnjax.decoding.top_k(0), "top_k: expected k of at least 1, got 0"),
-        (lambda: rnnjax.decoding.top_p(0.0), r"top_p: expected p in \(0, 1\], got 0\.0"),
-        (lambda: rnnjax.decoding.top_p(1.5), r"top_p: expected p in \(0, 1\], got 1\.5"),
-        (lambda: rnnjax.decoding.top_p(float("nan")), r"top_p: expected p in \(0, 1\], got nan"),
-        (lambda: rnnjax.decoding.temperature(float("nan")), "temperature: expected .* got nan"),
-    ],
-)
-def test_transforms_refuse_bad_numbers(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 def sampled(step_fn=None, carry=None, **options):
@@ -500,8 +342,15 @@ def sampled(step_fn=None, carry=None, **options):
 
 @pytest.mark.parametrize("max_steps", [0, -3])
 def test_max_steps_must_be_positive(max_steps):
-    with pytest.raises(ValueError, match=f"expected max_steps of at least 1, got {max_steps}"):
+    with pytest.raises(ValueError, match=f"sample: expected max_steps of at least 1, got {max_steps}"):
         sampled(max_steps=max_steps)
+    with pytest.raises(ValueError, match=f"greedy: expected max_steps of at least 1, got {max_steps}"):
+        rnnjax.greedy(toy_model(), toy_carry(), bos_id=2, max_steps=max_steps)
+
+
+def test_an_end_outside_the_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="sample: expected eos_id from 0 to 6"):
+        sampled(eos_id=7)
 
 
 @pytest.mark.parametrize("carry", [(), jnp.float32(1.0)])

@@ -85,8 +85,21 @@ def enumerate_all(step_fn, carry, score, allowed=lambda tokens, token: True):
 
 
 def search(step_fn, carry, **options):
+    """A compiled beam search; of random models with the same options one program."""
     settings = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "beam_size": V**T, "max_steps": T} | options
-    return jax.jit(lambda carry: rnnjax.beam_search(step_fn, carry, **settings))(carry)
+    settings["constraints"] = tuple(settings.get("constraints", ()))
+    step_fn = step_fn if isinstance(step_fn, functools.partial) else functools.partial(step_fn)
+    return searcher(step_fn.func, tuple(sorted(settings.items())))(step_fn.args, carry)
+
+
+@functools.cache
+def searcher(function, settings):
+    """`(args, carry) -> BeamResult`, compiled, for the step function that these args make of the function."""
+
+    def run(args, carry):
+        return rnnjax.beam_search(functools.partial(function, *args), carry, **dict(settings))
+
+    return jax.jit(run)
 
 
 def rows_of(result):
