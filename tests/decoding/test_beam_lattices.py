@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from decoding_helpers import BOS, EOS, PAD, V, rows_of, table_model
+from decoding_helpers import BOS, EOS, PAD, V, sequences_of, table_model
 
 import rnnjax
 from rnnjax.decoding import Score, average_length, ban_tokens, length_normalised
@@ -67,9 +67,8 @@ def search_lattice(edges, **options):
 
 def assert_finds(result, *expected):
     """Hypotheses without pads and their probabilities, best first."""
-    rows, scores = rows_of(result)
-    assert rows == [tokens for tokens, _ in expected]
-    np.testing.assert_allclose(np.exp(scores), [probability for _, probability in expected], rtol=1e-5)
+    assert sequences_of(result) == [tokens for tokens, _ in expected]
+    np.testing.assert_allclose(np.exp(result.scores), [probability for _, probability in expected], rtol=1e-5)
 
 
 def test_the_two_best_paths_of_a_lattice():

@@ -23,9 +23,9 @@ from decoding_helpers import (
     model_step,
     options_of,
     random_model,
-    rows_of,
     rows_of_carry,
     search,
+    sequences_of,
 )
 from helpers import equations
 
@@ -45,7 +45,7 @@ def test_a_beam_that_holds_everything_is_exhaustive(name):
         step_fn, carry = random_model(seed)
         expected = enumerate_all(step_fn, carry, SCORES[score][1], RULES[rule][1])
         result = search(step_fn, carry, **options_of(name))
-        rows, scores = rows_of(result)
+        rows, scores = sequences_of(result), np.asarray(result.scores)
         count = len(expected)
         np.testing.assert_allclose(scores[:count], [one[2] for one in expected], rtol=1e-4, atol=1e-5)
         assert set(rows[:count]) == {one[0] for one in expected} and (scores[count:] == -np.inf).all()
@@ -100,12 +100,8 @@ def test_one_beam_is_greedy(rule):
         step_fn, carry = random_model(seed, vocabulary=5)
         found = search(step_fn, carry, beam_size=1, **options)
         greedy = decode(*step_fn.args, rows_of_carry(carry, 1))
-        if found.lengths[0]:  # else the beam has been led to where everything is forbidden
-            assert found.tokens.tolist() == greedy.tokens.tolist()
-            assert found.lengths.tolist() == greedy.lengths.tolist()
-            np.testing.assert_allclose(found.log_probs, greedy.log_probs, rtol=1e-5, atol=1e-6)
-        else:
-            assert rule == "unigrams"  # of five words, after five steps
+        assert found.tokens.tolist() == greedy.tokens.tolist() and found.lengths.tolist() == greedy.lengths.tolist()
+        np.testing.assert_allclose(found.log_probs, greedy.log_probs, rtol=1e-5, atol=1e-6)
 
 
 OPTIONS = {
@@ -204,7 +200,7 @@ def test_groups_against_their_twin(groups, size, diversity):
         step_fn, carry = random_model(seed, vocabulary=5)
         result = search(step_fn, carry, beam_size=groups * size, groups=groups, diversity=diversity, max_steps=5)
         expected = diverse_twin(step_fn, carry, groups, size, diversity, 5)
-        assert sorted(rows_of(result)[0]) == sorted(tokens for _, tokens in expected)
+        assert sorted(sequences_of(result)) == sorted(tokens for _, tokens in expected)
         np.testing.assert_allclose(result.scores, [score for score, _ in expected], rtol=1e-4)
 
 

@@ -102,10 +102,9 @@ def searcher(function, settings):
     return jax.jit(run)
 
 
-def rows_of(result):
-    """Hypotheses as tuples without padding, and their scores."""
-    rows = [tuple(row[:n]) for row, n in zip(result.tokens.tolist(), result.lengths.tolist(), strict=True)]
-    return rows, np.asarray(result.scores)
+def sequences_of(result):
+    """The tokens of each row as a tuple, without padding."""
+    return [tuple(row[:n]) for row, n in zip(result.tokens.tolist(), result.lengths.tolist(), strict=True)]
 
 
 # ---- constraints and scores, each with its rule in Python --------------------------------------------------------
