@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("RNNJAX_STRICT", "1")  # a rewrite that fails is an error, not a plain scan
@@ -11,6 +12,12 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a job in the background, which tests of Ctrl-C would wait for
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class Score(NamedTuple):
       A reward for each token:
 
       >>> import jax.numpy as jnp, rnnjax
-      >>> score = rnnjax.decoding.Score(lambda log_prob, length: log_prob + 0.5 * length)
+      >>> score = rnnjax.decoding.Score(lambda log_prob, length: log_prob + 0.5 * length.astype(log_prob.dtype))
       >>> score.normalise(jnp.array([-1.0, -2.0]), jnp.array([2, 6])).tolist()
       [0.0, 1.0]
     """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import rnnjax
+from rnnjax import decoding
 
 pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("quick_compilation")]
 
@@ -20,6 +21,14 @@ V, K, T, B, H = 7, 3, 5, 11, 17
 EOS, PAD = 2, 6  # not 0, which transformers takes for no pad
 # Sources differ in what they begin with, which no hypothesis can hold: transformers would count it among its n-grams.
 BOS = np.arange(V, V + B)
+
+
+CONSTRAINTS = {
+    "banned": lambda ids: decoding.ban_tokens(jnp.array(ids)),
+    "min_length": lambda n: decoding.min_length(n, EOS),
+    "no_repeat_ngram": decoding.no_repeat_ngram,
+    "prefix": lambda tokens: decoding.force_prefix(jnp.array(tokens)),  # last, for it wins over the others
+}
 
 
 def random_weights(seed):
@@ -36,9 +45,13 @@ def search(weights, options):
         h = jnp.tanh(embedding[token] + h @ w_h)
         return h, h @ w_y
 
-    settings = {"eos_id": EOS, "pad_id": PAD, "beam_size": K, "max_steps": T, "length_norm": "average"} | dict(options)
-    settings |= {name: jnp.array(settings[name]) for name in ("prefix", "banned") if name in settings}
-    return jax.vmap(lambda bos: rnnjax.beam_search(step_fn, jnp.zeros(H), bos_id=bos, **settings))(jnp.asarray(BOS))
+    options = {"eos_id": EOS, "beam_size": K, "max_steps": T, "length_penalty": 0.0} | dict(options)
+    score = decoding.length_normalised(options.pop("length_penalty"), norm=decoding.average_length)
+    constraints = [rule(options.pop(name)) for name, rule in CONSTRAINTS.items() if name in options]
+    decode = functools.partial(
+        rnnjax.beam_search, step_fn, jnp.zeros(H), pad_id=PAD, constraints=constraints, score=score, **options
+    )
+    return jax.vmap(lambda bos: decode(bos_id=bos))(jnp.asarray(BOS))
 
 
 def search_of_transformers(weights, options):

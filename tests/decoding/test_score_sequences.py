@@ -11,7 +11,8 @@ import pytest
 from helpers import assert_close, assert_same, normal
 
 import rnnjax
-from rnnjax.losses import _losses as losses
+from rnnjax import losses
+from rnnjax.decoding import average_length, length_normalised
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -55,9 +56,9 @@ def looped(tokens, lengths, bos_ids):
     ("options", "norm"),
     [
         ({}, lambda n: 1),
-        ({"length_penalty": 0.7}, lambda n: ((5 + n) / 6) ** 0.7),
-        ({"length_penalty": 1.0, "length_norm": "average"}, lambda n: n),
-        ({"length_penalty": 0.5, "length_norm": "average"}, lambda n: n**0.5),
+        ({"score": length_normalised(0.7)}, lambda n: ((5 + n) / 6) ** 0.7),
+        ({"score": length_normalised(1.0, norm=average_length)}, lambda n: n),
+        ({"score": length_normalised(0.5, norm=average_length)}, lambda n: n**0.5),
     ],
 )
 def test_scores_are_sums_of_log_probabilities(options, norm):
@@ -75,7 +76,7 @@ def test_bos_may_be_of_each_row():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"length_penalty": 0.8}, {"length_penalty": 1.0, "length_norm": "average"}],
+    [{}, {"score": length_normalised(0.8)}, {"score": length_normalised(1.0, norm=average_length)}],
     ids=["raw", "gnmt", "average"],
 )
 def test_the_scale_is_that_of_the_search(options):
@@ -133,7 +134,7 @@ def test_infinitely_bad_logits_behind_the_length_leave_no_trace():
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_few_steps(steps):
-    got = scored(TOKENS[:, :steps], (steps, 0, steps), length_penalty=0.6)
+    got = scored(TOKENS[:, :steps], (steps, 0, steps), score=length_normalised(0.6))
     assert got.log_probs.shape == (K, steps) and got.scores.shape == (K,)
     assert_close(got.log_probs, looped(TOKENS, (steps, 0, steps), (BOS,) * K)[:, :steps])
 
@@ -163,7 +164,7 @@ def test_half_precision_is_scored_in_float32():
         carry, logits = step_fn(carry, token)
         return carry, logits.astype(jnp.bfloat16)
 
-    got = scored(model=half, length_penalty=0.5)
+    got = scored(model=half, score=length_normalised(0.5))
     assert got.scores.dtype == got.log_probs.dtype == jnp.float32
     assert_close(got.log_probs, scored().log_probs, rtol=0.02, atol=0.05)
     assert_close(got.scores[:2], got.log_probs.sum(1)[:2] / ((5 + np.array(LENGTHS[:2])) / 6) ** 0.5)
@@ -183,7 +184,6 @@ def test_bad_sequences():
         "tokens from 0 to 4, .*got -1 to": {"tokens": TOKENS.at[1, 6].set(-1)},
         "lengths between 0 and T = 7, got 0 to 8": {"lengths": (8, 3, 0)},
         "lengths between 0 and T = 7, got -2 to 3": {"lengths": (-2, 3, 0)},
-        "length_norm of gnmt, average, got 'sum'": {"length_norm": "sum"},
         "a carry whose leaves have a leading axis": {"carry": ()},
         r"logits of shape \[3, V\]": {"model": lambda carry, token: (carry, jnp.zeros(V))},
     }.items():
@@ -193,8 +193,9 @@ def test_bad_sequences():
     for message, options in {
         "tokens of integer ids": {"tokens": TOKENS.astype(jnp.float32)},
         "lengths of an integer dtype, in steps": {"lengths": (1.0, 2.0, 3.0)},
+        "score to be a Score, such as length_normalised.*": {"score": "average"},
     }.items():
-        with pytest.raises(TypeError, match=f"score_sequences: expected {message}, got float32"):
+        with pytest.raises(TypeError, match=f"score_sequences: expected {message}, got"):
             scored(**options)
 
 
