@@ -189,6 +189,7 @@ def readme_examples():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", readme_examples())
 def test_readme_examples_run(block):
     if "haiku" in block:

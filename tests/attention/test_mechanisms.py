@@ -34,6 +34,7 @@ every_soft_mechanism = pytest.mark.parametrize("mechanism", soft_mechanisms.valu
 wrapped = {name: m for name, m in MECHANISMS.items() if m.weights is not soft}
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_attention_is_its_equation(mechanism):
     with jax.enable_x64(True):
@@ -61,6 +62,7 @@ def test_energies_are_those_of_the_equation(mechanism):
 # ---- laws -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_weights_sum_to_one_or_less(mechanism):
     c = case(mechanism)
@@ -76,6 +78,7 @@ def test_weights_sum_to_one_or_less(mechanism):
     assert_close(alignment.step, np.full(B, S))
 
 
+@pytest.mark.slow
 @every_mechanism
 @pytest.mark.parametrize(("pad_with", "bad"), [("lengths", np.nan), ("mask", np.inf)])
 def test_padding_is_inert(mechanism, pad_with, bad):
@@ -103,6 +106,7 @@ def test_padding_is_inert(mechanism, pad_with, bad):
     assert_close(row(gradients[3], slice(length)), expected[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MECHANISMS if not name.startswith("location")])
 def test_holes_in_the_mask_are_not_there(name):
     c = case(MECHANISMS[name], batch=(), more=(K,))
@@ -116,6 +120,7 @@ def test_holes_in_the_mask_are_not_there(name):
     assert not weights[:, ~mask].any()
 
 
+@pytest.mark.slow
 @every_mechanism
 @pytest.mark.parametrize("size", [S, 0])
 def test_an_empty_source_gives_zeros_and_zero_gradients(mechanism, size):
@@ -135,6 +140,7 @@ def test_an_empty_source_gives_zeros_and_zero_gradients(mechanism, size):
         assert_same(leaf, np.zeros(leaf.shape))
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_an_empty_row_does_not_disturb_the_others(mechanism):
     c, lengths = case(mechanism), jnp.array([4, 0, 7])
@@ -171,6 +177,7 @@ def test_batch_is_per_example(mechanism):
         assert_close(one, row(batched, b))
 
 
+@pytest.mark.slow
 @every_mechanism
 @pytest.mark.parametrize("batch", [(), (B,)])
 def test_beams_share_a_memory(mechanism, batch):
@@ -227,6 +234,7 @@ def test_jit_is_eager(mechanism):
     assert_close(run(c.attention, *arguments), eager, rtol=1e-5)
 
 
+@pytest.mark.slow
 @every_mechanism
 @pytest.mark.parametrize("params_dtype", [jnp.bfloat16, jnp.float32])
 def test_half_precision(mechanism, params_dtype):
@@ -253,6 +261,7 @@ def test_parameters_have_the_dtype_asked_for(mechanism):
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["additive_coverage", "general", "location_cumulative", *wrapped])
 def test_attention_in_a_loop_has_the_gradients_of_lax_scan(name):
     mechanism = MECHANISMS[name]
@@ -275,6 +284,7 @@ def test_attention_in_a_loop_has_the_gradients_of_lax_scan(name):
     assert_close(graded(rnnjax.scan)(*arguments), graded(jax.lax.scan)(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["additive_coverage", "location", "location_cumulative", "local_p", "monotonic"])
 def test_gradients_are_finite_differences(name):
     with jax.enable_x64(True):

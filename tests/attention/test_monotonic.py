@@ -74,6 +74,7 @@ def test_hard_is_parallel_where_energies_are_huge():
     assert set(np.unique(parallel)) == {0, 1} and len(np.unique(np.argmax(parallel, -1))) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_monotonic_attention_takes_any_energies_behind_the_mask(hard):
     attention, lengths = monotonic_attention(given_energies(), hard=hard), jnp.array(LENGTHS)

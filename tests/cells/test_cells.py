@@ -206,6 +206,7 @@ for name in ("lstm", "peephole_lstm", "cifg_lstm", "layer_norm_lstm", "conv_lstm
     GOLDEN[f"{name}_without_tanh"] = (without_tanh[0](make), without_tanh[1](equation), space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN)
 def test_cell_is_its_equation(name):
     check_equation(*GOLDEN[name], masked=False)
@@ -237,6 +238,7 @@ def check_equation(make, equation, space, masked):
 # ---- initialisation ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_dense_family
 def test_recurrent_weights_are_orthogonal_gate_by_gate(family):
     blocks = vars(by_gate(family.gates, initial(family.make(F, H), "w_h")))
@@ -246,6 +248,7 @@ def test_recurrent_weights_are_orthogonal_gate_by_gate(family):
             assert gate == other or abs(w - v).max() > 0.1, f"{gate} and {other} have the same weights"
 
 
+@pytest.mark.slow
 @every_family
 def test_input_weights_are_glorot_uniform_gate_by_gate(family):
     features, hidden = 37, 41
@@ -303,6 +306,7 @@ def test_param_dtype_is_that_of_every_leaf(family, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
 
 
+@pytest.mark.slow
 def test_weights_under_vmap_are_drawn_one_matrix_after_the_other():
     """Batched decompositions of one program can wait for each other forever on a CPU (jaxlib before 0.11)."""
     cell, keys = rnnjax.stack([rnnjax.lstm(3, 5), rnnjax.gru(5, 2)]), jax.random.split(jax.random.key(0), 3)
@@ -374,6 +378,7 @@ def to_bfloat16(tree):
     return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("mode", ["dtype", "params_and_x"])
 def test_products_in_bfloat16_beside_a_float32_carry(family, mode):
@@ -530,6 +535,7 @@ def test_kernel_shape_has_one_to_three_positive_entries(kernel_shape):
         rnnjax.conv_lstm(F, H, kernel_shape=kernel_shape)
 
 
+@pytest.mark.slow
 def test_conv_lstm_wants_its_axes_of_space():
     cell = conv_lstm_2d(F, H)
     with pytest.raises(ValueError, match=r"with 2 axes of space, got \(7, 3\)"):

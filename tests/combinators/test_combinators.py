@@ -258,6 +258,7 @@ def test_a_shape_without_batch_gives_all_rows_one_mask(tied):
     assert (masks == 0).any() and (masks != 0).any()
 
 
+@pytest.mark.slow
 def test_another_key_draws_other_masks():
     cell, params, _, xs = example(rnnjax.gru(F, H))
     keys = jax.random.split(KEY)
@@ -404,6 +405,7 @@ def test_masks_are_drawn_once_outside_the_loop(tied):
     assert random_draws(jaxpr) >= 5  # input, output, recurrent, h and c
 
 
+@pytest.mark.slow
 def test_gradients_flow_where_nothing_is_dropped():
     cell, params, _, xs = example(rnnjax.lstm(F, H))
 

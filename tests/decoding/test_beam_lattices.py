@@ -31,6 +31,7 @@ def steps_taken(options, probabilities=(0.25, 0.05, 0.7)):
     return len(taken)
 
 
+@pytest.mark.slow
 def test_it_stops_as_soon_as_nothing_better_can_come_and_no_sooner():
     # 0.7 after a step; 0.25 * 0.7 after two, while the best live one has 0.25 ** 2 left: two steps are enough.
     assert steps_taken({"num_results": 1}) == 1
@@ -71,6 +72,7 @@ def assert_finds(result, *expected):
     np.testing.assert_allclose(np.exp(result.scores), [probability for _, probability in expected], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_two_best_paths_of_a_lattice():
     """s -> a 0.6, b 0.4;  a -> c 0.55, d 0.45;  b -> c 0.9, d 0.1;  c, d -> end.
 

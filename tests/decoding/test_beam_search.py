@@ -38,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 # ---- exhaustive search ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_beam_that_holds_everything_is_exhaustive(name):
     rule, score = SETTINGS[name]
@@ -56,6 +57,7 @@ def test_a_beam_that_holds_everything_is_exhaustive(name):
         assert (result.tokens[count:] == PAD).all() and not np.asarray(result.log_probs)[count:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RULES, "gnmt", "average", "coverage", "all"])
 def test_log_probs_are_those_of_the_model(name):
     step_fn, carry = random_model(3)
@@ -68,6 +70,7 @@ def test_log_probs_are_those_of_the_model(name):
         assert not np.asarray(log_probs)[length:].any() and tokens[length:] == [PAD] * (T - length)
 
 
+@pytest.mark.slow
 def test_a_search_never_beats_exhaustive_search():
     for seed in range(3):
         step_fn, carry = random_model(seed)
@@ -75,6 +78,7 @@ def test_a_search_never_beats_exhaustive_search():
         assert all(score <= best[-1] + 1e-5 for score in best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a", [0.0, 0.8])
 def test_widening_never_hurts_where_tokens_are_independent(a):
     """The best prefixes of a step begin with the best prefixes of the step before, so every K finds the best."""
@@ -92,6 +96,7 @@ def test_widening_never_hurts_where_tokens_are_independent(a):
 # ---- greedy, batches, ends -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_one_beam_is_greedy(rule):
     options = {"constraints": RULES[rule][0], "bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "max_steps": 7}
@@ -113,6 +118,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_batch_is_each_example_alone(name):
     step_fn, carry = random_model(5, vocabulary=5)
@@ -126,6 +132,7 @@ def test_a_batch_is_each_example_alone(name):
         np.testing.assert_allclose(together.scores[i], alone.scores, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_stopping_early_changes_nothing(name):
     options = {"bos_id": BOS, "eos_id": EOS, "beam_size": 4, "max_steps": 11} | OPTIONS[name]
@@ -194,6 +201,7 @@ def diverse_twin(step_fn, carry, groups, size, diversity, steps):
     return sorted(itertools.chain(*ended), key=lambda one: -one[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups,size,diversity", [(1, 3, 0.0), (3, 1, 0.7), (2, 2, 0.3), (3, 2, 5.0)])
 def test_groups_against_their_twin(groups, size, diversity):
     for seed in range(3):
@@ -204,6 +212,7 @@ def test_groups_against_their_twin(groups, size, diversity):
         np.testing.assert_allclose(result.scores, [score for score, _ in expected], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_diverse_groups_begin_differently():
     step_fn, carry = random_model(8, vocabulary=5)
     plain, diverse = (
@@ -252,12 +261,14 @@ def test_one_step():
     assert result.tokens[:, 0].tolist() == np.argsort(-log_probs)[:2].tolist()
 
 
+@pytest.mark.slow
 def test_more_beams_than_hypotheses():
     result = search(*random_model(1), beam_size=11, max_steps=1)
     assert (result.scores[:3] > -jnp.inf).all() and (result.scores[3:] == -jnp.inf).all()
     assert result.lengths.tolist() == [1] * 3 + [0] * 8
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_one():
     def step_fn(carry, token):
         return carry, jnp.zeros((token.shape[0], 1))
@@ -266,12 +277,14 @@ def test_a_vocabulary_of_one():
     assert result.tokens[0].tolist() == [0, 0] and result.scores.tolist() == [0.0, -math.inf, -math.inf]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["raw", "reward", "probability"])
 def test_everything_forbidden_gives_nothing(score):
     result = search(*random_model(1), beam_size=3, constraints=[ban_tokens(jnp.arange(V))], score=SCORES[score][0])
     assert (result.scores == -jnp.inf).all() and (result.tokens == PAD).all() and not result.finished.any()
 
 
+@pytest.mark.slow
 def test_half_precision_logits_are_scored_in_float32():
     step_fn, carry = random_model(2)
 
@@ -285,6 +298,7 @@ def test_half_precision_logits_are_scored_in_float32():
     assert np.isclose(total, result.scores[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_constraints_that_forbid_nothing_change_nothing():
     step_fn, carry = random_model(1)
     constraints = [force_prefix([]), ban_tokens(jnp.zeros(0, jnp.int32)), no_repeat_ngram(T + 3)]

@@ -50,6 +50,7 @@ def slow_norms(cell, params, xs, start):
     return [jnp.stack(leaf) for leaf in zip(*norms, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOATS)
 def test_gradient_norms_are_those_of_the_rest_of_the_run(name):
     cell, make_inputs = TABLE[name]
@@ -76,6 +77,7 @@ def test_gradient_norms_of_powers():
     np.testing.assert_allclose(norms.whole, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_has_no_gradient_and_changes_none():
     cell, lengths = rnnjax.lstm(3, 5), jnp.array([T, 4, 0])
     params, xs = random_params(cell), np.array(normal(1, T, 3, 3))
@@ -89,6 +91,7 @@ def test_padding_has_no_gradient_and_changes_none():
         assert not np.any(padded[4:, 1]) and not np.any(padded[:, 2]) and np.all(padded[:, 0] > 0)
 
 
+@pytest.mark.slow
 def test_gradients_too_small_and_too_large_to_be_squared():
     """0.1^30 and 10^30 are numbers of float32, their squares are not."""
     cell = rnnjax.rnn(1, 2, activation=jax.nn.identity)
@@ -105,6 +108,7 @@ def test_half_life_is_fitted_and_leaves_out_zeros():
     np.testing.assert_allclose(diagnostics.half_life(norms), [4.0, np.inf, 1.0, np.inf], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOATS)
 def test_products_of_step_jacobians_are_that_of_the_run(name):
     if name.startswith("conv"):
@@ -174,6 +178,7 @@ def test_activations_of_an_lstm_are_its_gates():
     assert_close(found["sigmoid_2"] * found["tanh_1"], ys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_activations_are_found_in_every_cell(name):
     cell, make_inputs = TABLE[name]

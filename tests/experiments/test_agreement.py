@@ -13,7 +13,7 @@ from experiments.lib import grammar, intervals
 from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
 from experiments.lib.report import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(agreement)
 
 

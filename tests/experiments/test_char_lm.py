@@ -41,6 +41,7 @@ def text(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 def test_smoke_learns_and_leaves_its_files(smoke):
     folder, result = smoke
     assert result["updates"] == 40 and 2.0 < result["held_out_nats_per_char"] < 3.6  # from 4.63, a uniform guess
@@ -88,6 +89,7 @@ def test_presets_run(text, tmp_path):
     assert read_metrics(tmp_path / "samples.jsonl")[0]["smooth_loss"] > 50  # of the sum over 25 characters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_writes_as_it_reads(cell):
     model = make_model(char_lm.Config(cell=cell, hidden=7, layers=2, dropout=0.3), 11)
@@ -102,6 +104,7 @@ def test_every_cell_writes_as_it_reads(cell):
     assert not np.allclose(dropped, together, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_batch_is_split_over_devices(smoke, tmp_path):
     done = run("--smoke", "--devices", "2", "--out", str(tmp_path / "two"))
     last = done.stdout.strip().splitlines()[-1]

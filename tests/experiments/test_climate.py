@@ -16,7 +16,7 @@ from experiments.data import jena
 
 HEADER = ",".join(["Date Time", *jena.FEATURES])
 SMOKE = dataclasses.replace(climate.Config(), **climate.SMOKE)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(climate)
 
 

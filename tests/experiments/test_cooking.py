@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
 smoke = smoke_fixture(cooking)
 
 
+@pytest.mark.slow
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     assert result["accuracy_by_hand"] == 1.0 and 0.2 < result["accuracy_learned"] <= 1.0

@@ -12,7 +12,7 @@ from experiments.data import crypto_prices
 from experiments.lib import series, trading
 
 CONFIG = cc.Config(window=5, folds=3, tested=0.5, validation=20)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(cc)
 
 

@@ -14,7 +14,7 @@ from experiments import gradients
 from experiments.lib import experiment
 
 SMOKE = dataclasses.replace(gradients.Config(), **gradients.SMOKE)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(gradients)
 
 

@@ -16,7 +16,7 @@ from experiments.lib import lags
 from experiments.lib.lags import Batch
 from experiments.long_lag import WAYS, Config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(long_lag)
 ROOT = Path(__file__).parents[2]
 

@@ -71,6 +71,7 @@ def test_preset_is_the_program():
     assert model.initial_carry((1,)).layers[0].h.shape == (1, HIDDEN)
 
 
+@pytest.mark.slow
 def test_each_of_the_first_thousand_iterations(ids):
     vocabulary_size = int(ids.max()) + 1
     with jax.enable_x64(True):

@@ -10,7 +10,7 @@ from experiments import optimizers
 from experiments.optimizers import Config, Found, cut, generate, series_task, unigram, wave_rows, wave_task
 
 SMALL = Config(values=2000, window=12, hidden_series=5)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(optimizers)
 
 

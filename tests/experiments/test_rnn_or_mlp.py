@@ -11,7 +11,7 @@ from experiments import rnn_or_mlp
 from experiments.lib import intervals, questions
 from experiments.rnn_or_mlp import Config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 smoke = smoke_fixture(rnn_or_mlp)
 
 

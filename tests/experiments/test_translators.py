@@ -11,7 +11,7 @@ from experiments.lib.cells import CELLS
 from experiments.lib.pairs import PAD, Pairs
 from experiments.lib.report import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 addition_run = smoke_fixture(addition)
 
 

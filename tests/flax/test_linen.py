@@ -54,6 +54,7 @@ def trained(standard_promotion, quick_compilation):
     return state
 
 
+@pytest.mark.slow
 def test_a_train_state_trains_it_as_it_trains_the_bare_parameters(trained):
     start = INIT(KEY, XS)["params"]
     assert isinstance(start["rnn"], rnnjax.Layers)
@@ -96,6 +97,7 @@ def test_the_loop_of_linen_runs_the_cell():
     assert_close(got, rnnjax.unroll(CELL, variables["params"]["rnn"], XS))
 
 
+@pytest.mark.slow
 def test_an_ensemble_under_vmap_draws_each_member_anew():
     members = linen.vmap(Reader, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, axis_size=3)()
     variables = jax.jit(members.init)(KEY, XS)

@@ -53,6 +53,7 @@ def trained(standard_promotion, quick_compilation):
     return reader
 
 
+@pytest.mark.slow
 def test_an_optimizer_trains_it_as_it_trains_the_bare_parameters(trained):
     start = Reader(nnx.Rngs(0))
     params = unwrap(start.rnn), unwrap(start.out.kernel), unwrap(start.out.bias)

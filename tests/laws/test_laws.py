@@ -12,7 +12,13 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 IN_BFLOAT16 = {"declared_sizes_are_true", "carry_is_a_fixed_point", "one_trace", "short_runs"}
 # These depend on shapes, which all cases share, and not on what a case draws.
 ONE_CASE = {"declared_sizes_are_true", "carry_is_a_fixed_point", "one_trace"}
-ROWS = [(name, law) for name in TABLE for law in testing.LAWS if "bfloat16" not in name or law in IN_BFLOAT16]
+FIRST_TIER = {"lstm"}  # the other cells are slow by their number
+ROWS = [
+    pytest.param(name, law, marks=[] if name in FIRST_TIER else pytest.mark.slow)
+    for name in TABLE
+    for law in testing.LAWS
+    if "bfloat16" not in name or law in IN_BFLOAT16
+]
 
 
 @pytest.mark.parametrize(("name", "law"), ROWS)

@@ -101,6 +101,7 @@ def test_sum_and_count_are_of_the_unmasked_values(name):
     assert whole.count == T * B
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 def test_nan_behind_the_mask_changes_nothing(name):
     predictions, targets = arrays(name)
@@ -148,6 +149,7 @@ def test_finish_of_an_all_masked_mean_has_zero_gradient(name):
     np.testing.assert_array_equal(gradient, jnp.zeros_like(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 def test_total_of_parts_is_the_whole(name):
     predictions, targets = arrays(name, shape=(7, B))
@@ -202,6 +204,7 @@ def test_cross_entropy_ignores_labels_out_of_range_behind_the_mask():
     assert bad == good
 
 
+@pytest.mark.slow
 def test_losses_take_half_precision():
     for name in FORMULAS:
         predictions, targets = (a.astype(jnp.bfloat16) for a in arrays(name))
@@ -291,6 +294,7 @@ def test_ctc_equals_the_sum_over_all_paths(case):
     np.testing.assert_allclose(values, wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CTC_CASES)
 def test_ctc_padding_is_inert_under_nan(case):
     logits, labels, lengths = ctc_arrays(case)

@@ -82,6 +82,7 @@ def masked_run(params, xs, carry, **options):
     return rnnjax.unroll(LSTM, params, xs, carry, lengths=lengths, resets=resets, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MODES, ids=str)
 def test_blocks_that_do_not_divide_the_steps_change_nothing(options):
     got = values_and_gradients(functools.partial(masked_run, **options), PARAMS, XS, CARRY)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from experiments.benchmarks.hlo import Program
 
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_loops_on_eight_devices():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTEST_XDIST_WORKER": ""}
     command = [

@@ -107,6 +107,7 @@ def test_gradients_that_nobody_asks_for_are_not_computed():
 # ---- blocks of steps -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 6])
 def test_blocks_change_nothing(size, reverse, monkeypatch):
@@ -350,6 +351,7 @@ def test_a_step_keeps_the_gates_and_the_carry(cell, floats):
 # ---- other people's loops ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flax_cell_scanned_by_hand():
     nn = pytest.importorskip("flax.linen")
     cell = nn.LSTMCell(H)
@@ -394,6 +396,7 @@ def test_a_haiku_core_scanned_by_hand():
 # ---- compiled as users compile -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_optimised_programs_agree_in_single_precision():
     """The other tests of scan compile without most optimisations; these sizes run on both cores."""
     params = tuple(0.1 * normal(i, *shape) for i, shape in enumerate([(67, 4 * 97), (97, 4 * 97), (4 * 97,)]))

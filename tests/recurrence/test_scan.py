@@ -40,6 +40,7 @@ def python_scan(f, init, xs, length=None, reverse=False, unroll=1):
 # ---- random bodies -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_random_bodies_have_the_values_and_gradients_of_lax_scan():
     def check(body, reverse):
         args = random_arguments()
@@ -50,6 +51,7 @@ def test_random_bodies_have_the_values_and_gradients_of_lax_scan():
     check_random(6, check)
 
 
+@pytest.mark.slow
 def test_random_bodies_have_directional_and_second_derivatives():
     def check(body, reverse):
         def derivatives(scan):
@@ -74,6 +76,7 @@ def test_random_bodies_have_directional_and_second_derivatives():
     check_random(3, check)
 
 
+@pytest.mark.slow
 def test_random_bodies_under_vmap():
     def check(body, reverse):
         weights, init, xs = random_arguments()
@@ -97,6 +100,7 @@ def test_random_bodies_under_vmap():
     check_random(2, check)
 
 
+@pytest.mark.slow
 def test_random_bodies_of_symbolic_sizes():
     """Exported for any T and any batch, a loop is the one that is compiled for the sizes that come."""
 
@@ -353,7 +357,10 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+SLOW = [pytest.param(choice, marks=pytest.mark.slow) for choice in CHOICES if choice != "all"]
+
+
+@pytest.mark.parametrize("choice", ["all", *SLOW])
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_body_has_the_values_and_gradients_of_lax_scan(body, choice, monkeypatch):
     for name, value in CHOICES[choice].items():
@@ -366,6 +373,7 @@ def test_body_has_the_values_and_gradients_of_lax_scan(body, choice, monkeypatch
         assert any(abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(got[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
 def test_body_has_the_other_derivatives_of_lax_scan(body):
     """Forward mode, each row of a batch, and the second derivative along a direction."""

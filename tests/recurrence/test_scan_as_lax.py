@@ -79,6 +79,7 @@ def test_transposed_in_the_carry_and_the_inputs():
     both(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy",
     [
@@ -124,6 +125,7 @@ def test_integers_have_no_tangents():
         both(program)
 
 
+@pytest.mark.slow
 def test_a_third_derivative():
     def program(scan):
         def f(s):

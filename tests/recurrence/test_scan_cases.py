@@ -87,6 +87,7 @@ def sine(x):
 sine.defjvp(lambda primals, tangents: (sine(*primals), 0.3 * sine(primals[0]) * tangents[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [reversed_gradient, straight_through, cubed, sine])
 @pytest.mark.parametrize("of", ["input", "carry", "weight", "sum"])
 def test_a_rule_that_is_not_the_derivative(rule, of):
@@ -121,6 +122,7 @@ def test_a_rule_that_is_not_the_derivative(rule, of):
 # ---- keys ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 @pytest.mark.parametrize("use", ["bernoulli", "normal"])
 def test_keys_as_inputs(impl, use):
@@ -231,6 +233,7 @@ def test_empty_axes_in_unroll(b, f, h, options):
     assert [g.shape for g in gradients] == [p.shape for p in params]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2, 13])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_lengths(length, reverse):
@@ -266,6 +269,7 @@ def test_integers_with_a_float_result():
     assert_close(results(rnnjax.scan), results(lax.scan))
 
 
+@pytest.mark.slow
 def test_an_operand_that_linearises_to_a_constant():
     def run(scan, w, h, xs):
         def f(h, x):
@@ -338,6 +342,7 @@ def test_nested_scans_trace_the_body_once(depth, product):
     assert counts[rnnjax.scan] == counts[lax.scan]
 
 
+@pytest.mark.slow
 def test_scans_in_scans_have_the_derivatives_of_lax():
     def run(scan, w, h, xs):
         def f(h, x):

@@ -114,6 +114,7 @@ def forward_mode(run, shapes):
 MODES = {"forward": lambda run, shapes: run, "gradient": gradient, "forward_mode": forward_mode}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", MEMORY)
 def test_temporary_memory_is_that_of_lax(name, mode):
@@ -161,6 +162,7 @@ def test_an_eager_call_is_traced_once():
     assert len(traces) == 2  # another shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"remat": "step"}, {"remat": 2}, {"chunk": 3}, {"lengths": jnp.array([7, 4])}], ids=str
 )
@@ -223,6 +225,7 @@ def loss_by(scan):
     return jax.value_and_grad(loss, (0, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platforms", [["cpu"], ["cpu", "cuda", "tpu"]], ids=str)
 @pytest.mark.parametrize("symbols", ["b", "t", "b, t"])
 def test_symbolic_shapes_survive(symbols, platforms):

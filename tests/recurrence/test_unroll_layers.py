@@ -139,6 +139,7 @@ def test_one_direction_may_start_from_its_initial_carry(missing):
     assert_close(read_both(XS, carry), read_both_alone(XS, carry))
 
 
+@pytest.mark.slow
 def test_rows_of_a_pair_equal_the_unpadded_rows():
     lengths = np.array([0, 1, 4, 7, 6])
     xs = normal(6, T, 5, F)
@@ -196,6 +197,7 @@ MIXED = [(LSTM, GRU), rnnjax.gru(2 * H, 11), (rnnjax.rnn(11, 2), rnnjax.lstm(11,
 MIXED_PARAMS = random_params(rnnjax.encoder(MIXED), seed=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "remat": "sqrt"}], ids=["forward", "reverse"])
 def test_unroll_layers_is_unroll_of_the_stack(options):
     carry = noisy(rnnjax.stack(CELLS).initial_carry((B,)), seed=5)
@@ -210,6 +212,7 @@ def test_unroll_layers_is_unroll_of_the_stack(options):
     assert_close(values_and_gradients(layered, *args), values_and_gradients(stacked, *args))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"remat": 2}, {"chunk": 3}, {"remat": "step"}], ids=str)
 def test_layers_of_pairs_and_cells_are_slow_runs_one_after_the_other(options):
     """Values and gradients; resets of the backward runs are those of the flipped sequences."""

@@ -234,6 +234,7 @@ def test_few_steps(steps):
     assert_same(result.inputs, TOKENS[:steps])
 
 
+@pytest.mark.slow
 def test_half_precision_and_dtypes():
     half = recurrent(jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS))
     carry = {"h": CARRY["h"].astype(jnp.bfloat16)}
@@ -330,6 +331,7 @@ def test_own_tokens_are_drawn_by_the_key_or_are_the_most_probable():
     assert_close(greedy.own.sum, np.where(real, values, 0).sum(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", [-1, V + 100, 3])
 def test_padding_is_inert(junk):
     """Whatever ids are behind the lengths, also of a model that answers NaN to what it does not know."""

@@ -61,6 +61,7 @@ def read(attention, decoder, model, sources, lengths):
     return memory, BRIDGE.apply(model.bridge, carries.layers[0])
 
 
+@pytest.mark.slow
 def test_padding_of_a_whole_model_is_inert():
     """Loss and gradients of all parameters are the same whatever tokens are in the padding."""
     decoder, model = whole_model(form="feeding")
@@ -123,6 +124,7 @@ def searched(name, form, query="previous", length_penalty=0.0, coverage_penalty=
     return result, force
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form", "query"),
     [

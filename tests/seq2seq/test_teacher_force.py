@@ -45,6 +45,7 @@ def scanned(case, lengths=LENGTHS, source_lengths=SOURCE_LENGTHS):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mechanisms())
 def test_forcing_is_a_plain_scan_for_every_mechanism(name):
     """Values and gradients, with NaN behind both lengths, and one source that is empty."""

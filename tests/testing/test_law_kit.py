@@ -275,6 +275,7 @@ def test_float_inputs_depend_on_the_seed_and_have_axes_of_space():
     assert (xs == make(0, 5, (2,))).all() and (xs != make(1, 5, (2,))).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -26,6 +26,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 def test_an_iterable_is_the_same_run(kind, steps_per_call):

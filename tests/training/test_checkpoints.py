@@ -293,6 +293,7 @@ def test_a_flipped_byte_is_noticed(two, tmp_path, at):
     damage_each_file(two, tmp_path, flip(at))
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_configuration_and_sum_is_guarded(two, tmp_path):
     (about,) = (
         file

@@ -56,6 +56,7 @@ def updates(devices):
     return found
 
 
+@pytest.mark.slow
 def test_one_device_is_the_plain_loss():
     assert_close(updates(jax.devices()[:1]), updates(None), rtol=1e-5, atol=1e-6)
 
@@ -82,6 +83,7 @@ def main_on_two_devices():
     print("two devices agree")
 
 
+@pytest.mark.slow
 def test_two_devices_are_one():
     here = Path(__file__).parent
     paths = (here, here.parent / "support", here.parents[1])

@@ -266,6 +266,7 @@ def watched_loss(params, batch, *, key):
     return linear_loss(params, batch, key=key), {"worst": jnp.max(jnp.abs(error)), "large": large}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 def test_aux_of_the_loss_is_in_the_metrics_file_and_on_the_bar(tmp_path, capfd, steps_per_call):
     result = run(

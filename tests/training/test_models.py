@@ -32,6 +32,7 @@ def run(state, loss_fn=noisy_loss, **options):
     return fit(step, state, options.pop("batches", batches), **{"steps": 11, "progress": False, **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 def test_several_models_are_several_runs(tmp_path, steps_per_call):
     result = run(several(), steps_per_call=steps_per_call, metrics_file=tmp_path / "all")

@@ -83,6 +83,7 @@ def language_model():
     return make_train_step(loss_fn, optimizer), state, streams.window
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps_per_call", "at"), [(1, 10), (4, 12)])
 def test_losses_after_resuming_mid_epoch_are_those_of_the_uninterrupted_run(tmp_path, steps_per_call, at):
     def go(file, **options):

@@ -21,6 +21,7 @@ def last_line(printed):
     return json.loads(printed.strip().splitlines()[-1].removeprefix("result: "))
 
 
+@pytest.mark.slow
 def test_memory(tmp_path, capsys):
     numbers = memory.main(memory.Config(smoke=True, out=str(tmp_path)))
     assert numbers["exponent_none"] > numbers["exponent_sqrt"]
@@ -35,6 +36,7 @@ def test_any_cell_can_be_measured_in_any_mode(mode):
         assert memory.megabytes(memory.Config(cell=cell, hidden=4), 70, memory.MODES[mode]) > 0
 
 
+@pytest.mark.slow
 def test_levers_change_no_result(tmp_path, capsys):
     numbers = levers.main(levers.Config(smoke=True, rounds=3, out=str(tmp_path)))
     found = json.loads((tmp_path / "result.json").read_text())["ratios"]

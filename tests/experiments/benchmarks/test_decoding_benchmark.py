@@ -26,6 +26,7 @@ def small():
         return decoding.make_problem(SMALL)
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     numbers = decoding.main(decoding.Config(smoke=True, out=str(tmp_path)))
     printed = json.loads(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("result: "))

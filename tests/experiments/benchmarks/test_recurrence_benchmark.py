@@ -62,6 +62,7 @@ def check(peer, row):
         assert losses[1] < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peer", "row"), pairs(OURS))
 def test_programs_agree(peer, row):
     check(peer, row)
@@ -93,6 +94,7 @@ def test_gate_sees_a_wrong_gradient():
     assert not errors["ys"] <= recurrence.TOLERANCE and not errors["dxs"] <= recurrence.TOLERANCE
 
 
+@pytest.mark.slow
 def test_peers_that_break_or_are_wrong_are_not_timed():
     def broken(problem):
         raise RuntimeError("no such operator\nand more")
@@ -109,6 +111,7 @@ def test_peers_that_break_or_are_wrong_are_not_timed():
     assert told["wrong"].startswith("wrong by 1.0e-02 in ys") and set(told) == {"broken", "wrong"}
 
 
+@pytest.mark.slow
 def test_the_gate_comes_before_a_step_that_changes_weights():
     def in_place(problem):
         runs = base.jax_runs(peers.load(peers.PEERS[0])(problem), problem)
@@ -204,6 +207,7 @@ def test_rows_out_of_time_are_named(monkeypatch):
         recurrence.run_rows(recurrence.Config(only="nothing"), {})
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     numbers = recurrence.main(recurrence.Config(smoke=True, threads=0, out=str(tmp_path)))
     assert numbers["geomean_scan"] > 0 and numbers["worst_linen"] > 0
@@ -232,6 +236,7 @@ def test_bad_options_are_one_sentence():
     assert skipped["linen"] == "left out by --peers" and "rnnjax" not in skipped and "scan" not in skipped
 
 
+@pytest.mark.slow
 def test_process_options_from_the_command_line(tmp_path):
     root = Path(__file__).parents[3]
     options = [

@@ -76,6 +76,7 @@ def test_chunks_give_what_the_whole_gives_in_calls_of_one_shape(count):
 # ---- runs side by side ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_is_the_run_by_itself_and_is_resumed(tmp_path):
     options = training.Options(steps=7, batch=3, steps_per_call=2, checkpoint_every=2, learning_rate=1.0)
     xs = np.random.default_rng(0).random(11).astype(np.float32)
