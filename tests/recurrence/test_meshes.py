@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 
 @pytest.mark.slow
 def test_loops_on_eight_devices():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTEST_XDIST_WORKER": ""}
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTEST_XDIST_WORKER": ""}
     command = [
         sys.executable,
         "-m",
