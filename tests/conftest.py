@@ -12,6 +12,8 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # a later XLA has 
     # They halve the time of all tests. `XLA_FLAGS= python -m pytest` compiles as users do.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import jax
 import pytest
 
@@ -26,12 +28,17 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def all_optimizations():
+    """Programs compiled as users do, for tests of what they cost."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """Programs compiled without most optimisations, for modules that compile much and compute little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """To be deleted."""
 
 
 @pytest.fixture(scope="module")

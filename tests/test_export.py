@@ -15,7 +15,6 @@ from rnnjax._types import serializable
 
 pytest.importorskip("flatbuffers")  # JAX serialises with it, but does not require it
 T, B, F, H, S, A, V = 3, 2, 3, 5, 7, 11, 13
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 # NamedTuples that no compiled program takes or returns: functions, options, and what lives on the host.
 NOT_ARRAYS = {

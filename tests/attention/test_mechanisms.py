@@ -26,8 +26,6 @@ from jax.test_util import check_grads
 import rnnjax
 from rnnjax.attention import Alignment, initial_alignment, next_alignment
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 every_mechanism = pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
 soft_mechanisms = {name: m for name, m in MECHANISMS.items() if m.weights is soft}
 every_soft_mechanism = pytest.mark.parametrize("mechanism", soft_mechanisms.values(), ids=soft_mechanisms)

@@ -20,8 +20,6 @@ from rnnjax.attention import (
     next_alignment,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def given_energies():
     """An attention whose energies are the query."""

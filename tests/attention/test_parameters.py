@@ -23,8 +23,6 @@ from rnnjax.attention import (
     scaled_dot_attention,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 def test_where_parameters_start():

@@ -19,8 +19,6 @@ from helpers import (
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, F, H = 7, 2, 3, 5
 KEY = jax.random.key(7)
 

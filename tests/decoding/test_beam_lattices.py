@@ -11,9 +11,6 @@ from decoding_helpers import BOS, EOS, PAD, V, sequences_of, table_model
 import rnnjax
 from rnnjax.decoding import Score, average_length, ban_tokens, length_normalised
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 # ---- when it stops --------------------------------------------------------------------------------------------
 
 

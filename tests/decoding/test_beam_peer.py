@@ -15,7 +15,7 @@ import pytest
 import rnnjax
 from rnnjax import decoding
 
-pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.oracle
 
 V, K, T, B, H = 7, 3, 5, 11, 17
 EOS, PAD = 2, 6  # not 0, which transformers takes for no pad

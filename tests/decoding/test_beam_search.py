@@ -32,9 +32,6 @@ from helpers import equations
 import rnnjax
 from rnnjax.decoding import ban_tokens, force_prefix, length_normalised, no_repeat_ngram
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 # ---- exhaustive search ---------------------------------------------------------------------------------------
 
 

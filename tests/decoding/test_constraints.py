@@ -40,7 +40,6 @@ from rnnjax.decoding import (
     no_repeat_ngram,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SETTINGS = hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
 OPTIONS = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD, "max_steps": T}
 

@@ -8,8 +8,6 @@ from decoding_helpers import random_model, search
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("average", ["log", "prob"])

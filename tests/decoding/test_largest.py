@@ -7,8 +7,6 @@ import pytest
 
 from rnnjax.decoding._largest import largest, log_sum_exp
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape,count", [((3, 7), 7), ((5, 641), 2), ((2, 1283), 5), ((3, 4099), 9), ((1, 64 * 8), 2)])

@@ -13,7 +13,6 @@ from helpers import assert_same
 import rnnjax
 from rnnjax.decoding import at_temperature, keep_top_k, keep_top_p
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 K, V, T = 3, 7, 11
 
 

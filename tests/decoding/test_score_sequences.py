@@ -14,8 +14,6 @@ import rnnjax
 from rnnjax import losses
 from rnnjax.decoding import average_length, length_normalised
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 V, K, T, H = 5, 3, 7, 11
 BOS, EOS, PAD = 1, 2, 9
 EMBEDDING, W, OUT = 2 * normal(1, V, H), normal(2, H, H), 2 * normal(3, H, V)

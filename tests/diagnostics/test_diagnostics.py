@@ -13,8 +13,6 @@ from rnnjax import diagnostics
 T, B = 5, 2
 FLOATS = [name for name in TABLE if name != "lstm_bfloat16"]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def last_output(carry, ys):
     """A loss that depends on the last step only."""

@@ -15,7 +15,7 @@ T, B, F, H = 7, 2, 3, 5
 CELL = rnnjax.stack([rnnjax.rnn(F, H), rnnjax.gru(H, H, reset_after=False)])  # nested tuples, and a b_h of None
 XS = normal(1, T, B, F)
 KEY = jax.random.key(0)
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 class Reader(linen.Module):
@@ -45,7 +45,7 @@ def train_step(state):
 
 
 @pytest.fixture(scope="module")
-def trained(standard_promotion, quick_compilation):
+def trained(standard_promotion):
     """A train state after three updates."""
     params = INIT(KEY, XS)["params"]
     state = TrainState.create(apply_fn=Reader().apply, params=params, tx=optax.adam(1e-2))

@@ -17,7 +17,7 @@ T, B, F, H = 7, 2, 3, 5
 CELL = rnnjax.stack([rnnjax.rnn(F, H), rnnjax.gru(H, H, reset_after=False)])  # nested tuples, and a b_h of None
 XS = normal(1, T, B, F)
 KEY = jax.random.key(0)
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 class Reader(nnx.Module):
@@ -44,7 +44,7 @@ def train_step(reader, optimizer):
 
 
 @pytest.fixture(scope="module")
-def trained(standard_promotion, quick_compilation):
+def trained(standard_promotion):
     """A reader after three updates."""
     reader = Reader(nnx.Rngs(0))
     optimizer = nnx.Optimizer(reader, optax.adam(1e-2), wrt=nnx.Param)

@@ -6,8 +6,6 @@ from cell_table import TABLE
 
 from rnnjax import testing
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # In bfloat16 a rounding is a finite difference of its own, and fused and unfused sums round apart.
 IN_BFLOAT16 = {"declared_sizes_are_true", "carry_is_a_fixed_point", "one_trace", "short_runs"}
 # These depend on shapes, which all cases share, and not on what a case draws.

@@ -76,6 +76,7 @@ every_mesh = pytest.mark.parametrize("kind", ["auto", "explicit"])
 
 @every_mesh
 @every_loop
+@pytest.mark.usefixtures("all_optimizations")
 def test_a_split_batch_changes_nothing_and_costs_what_it_does_under_lax(name, kind):
     loop, *args = case(name)
     mesh, sharded = on_mesh(kind, *args)

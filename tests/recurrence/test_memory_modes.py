@@ -10,8 +10,6 @@ from helpers import assert_close, equations, noisy, normal, random_params, value
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, F, H = 7, 2, 3, 5
 LSTM = rnnjax.lstm(F, H)
 PARAMS = random_params(LSTM)

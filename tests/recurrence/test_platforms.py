@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-pytestmark = pytest.mark.compilers
+pytestmark = [pytest.mark.compilers, pytest.mark.usefixtures("all_optimizations")]
 pytest.importorskip("libtpu")
 pytest.importorskip("jax_plugins.xla_cuda13")
 

@@ -24,8 +24,6 @@ from random_bodies import (
 import rnnjax
 from rnnjax.recurrence._rewrite import targets
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def python_scan(f, init, xs, length=None, reverse=False, unroll=1):
     """The loop that a scan is."""

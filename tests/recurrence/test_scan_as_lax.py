@@ -12,8 +12,6 @@ from jax.ad_checkpoint import checkpoint_name
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, N = 5, 3, 7
 W, C, XS = 0.4 * normal(0, N, N), normal(1, B, N), normal(2, T, B, N)
 

@@ -12,8 +12,6 @@ from jax import lax
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, F, H = 7, 2, 3, 5
 TIGHT = {"rtol": 1e-8, "atol": 1e-9}
 

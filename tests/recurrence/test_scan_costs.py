@@ -12,8 +12,6 @@ from jax import export, lax
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MIB = 2**20
 f32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 i32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)

@@ -23,8 +23,6 @@ from helpers import (
 import rnnjax
 from rnnjax import Bidirectional, Layers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, F, H = 7, 2, 3, 5
 LSTM, GRU = rnnjax.lstm(F, H), rnnjax.gru(F, H)
 BOTH = Bidirectional(random_params(LSTM), random_params(GRU, seed=3))

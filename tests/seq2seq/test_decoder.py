@@ -31,9 +31,6 @@ from seq2seq_helpers import (
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 # ---- the attention decoder against its equations -------------------------------------------------------------
 
 

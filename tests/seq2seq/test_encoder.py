@@ -11,8 +11,6 @@ from seq2seq_helpers import SOURCE_LENGTHS, B, F, H, S, T, V, drawn, junk_behind
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 unroll = jax.jit(rnnjax.unroll, static_argnums=0, static_argnames="reverse")
 ENCODERS = {
     "stacked": lambda: rnnjax.encoder([rnnjax.gru(F, 5), rnnjax.lstm(5, 3)]),

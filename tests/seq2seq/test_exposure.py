@@ -13,8 +13,6 @@ from helpers import assert_close, assert_same, normal
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, B, V, H = 7, 3, 11, 5
 LENGTHS = (4, 7, 0)
 

@@ -28,8 +28,6 @@ from seq2seq_helpers import (
 
 import rnnjax
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class Model(NamedTuple):
     """Parameters of a whole model, from tokens to logits."""

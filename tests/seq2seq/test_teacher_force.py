@@ -12,8 +12,6 @@ from seq2seq_helpers import LENGTHS, SOURCE_LENGTHS, B, F, H, K, M, S, T, case, 
 import rnnjax
 from rnnjax import _masking as masking
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def forced(case, lengths=LENGTHS, source_lengths=SOURCE_LENGTHS, **options):
     def run(params, source, xs):

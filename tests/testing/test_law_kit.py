@@ -14,8 +14,6 @@ from helpers import normal
 import rnnjax
 from rnnjax import testing
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 F = 2
 
 
