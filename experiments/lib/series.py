@@ -46,19 +46,6 @@ def windows(values: np.ndarray, ends: np.ndarray, length: int, stride: int = 1) 
     return values[ends[:, None] + stride * np.arange(1 - length, 1)]
 
 
-def fill_forward(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Replaces each missing value of `[N, F]` by the last one before it, or at the beginning by the first one.
-
-    Example:
-      >>> fill_forward(np.array([[1.0], [2.0], [3.0]]), np.array([[True], [False], [True]])).tolist()
-      [[2.0], [2.0], [2.0]]
-    """
-    rows = np.where(missing, -1, np.arange(len(values))[:, None])
-    first = np.argmax(~missing, axis=0)
-    rows = np.maximum(np.maximum.accumulate(rows, axis=0), first)
-    return np.take_along_axis(values, rows, axis=0)
-
-
 class LinearModel(NamedTuple):
     """y = [x; 1] W, by least squares.
 
