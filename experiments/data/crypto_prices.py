@@ -32,25 +32,16 @@ COINS = {
 
 
 class Prices(NamedTuple):
-    """Days in order of time.
+    """Days in order of time."""
 
-    Attributes:
-      days: datetime64 in days `[N]`, one after the other.
-      close: the price at the end of each day, in dollars `[N]`.
-      features: what is known at the end of each day beside the price `[N, F]`: log(high / low) and log(volume), or
-        none.
-      chance_up: the probability that a day's price is above that of the day before, given all days before; None where
-        nobody knows it.
-    """
-
-    days: np.ndarray
-    close: np.ndarray
-    features: np.ndarray
-    chance_up: np.ndarray | None = None
+    days: np.ndarray  # datetime64 in days [N], one after the other
+    close: np.ndarray  # the price at the end of each day, in dollars [N]
+    features: np.ndarray  # known at the end of each day [N, F]: log(high / low) and log(volume), or none
+    chance_up: np.ndarray | None = None  # probability of a rise, given all days before; None where nobody knows it
 
 
 def load(data: str, *, rows: int, seed: int) -> Prices:
-    """The prices that `--data` names.
+    """Loads the prices that `--data` names.
 
     Args:
       data: "generated", a random walk of so many rows; "btc", "eth", "ltc"; or the path of a CSV file with the same
@@ -74,12 +65,7 @@ def load(data: str, *, rows: int, seed: int) -> Prices:
 
 
 def parse(text: str, source: str) -> Prices:
-    """Rows of a CSV file with COLUMNS: days without a gap, prices and volumes above 0.
-
-    Args:
-      text: CSV with a header.
-      source: named in errors.
-    """
+    """Parses a CSV file with COLUMNS: days without a gap, prices and volumes above 0. Errors name the source."""
     lines = csv.reader(text.splitlines())
     header = tuple(name.strip() for name in next(lines, []))
     if header != COLUMNS:
@@ -109,7 +95,7 @@ def parse(text: str, source: str) -> Prices:
 
 
 def generate(rows: int, *, momentum: float = 0.0, lags: int = 5, seed: int = 0) -> Prices:
-    """Prices whose returns are those of a GARCH(1, 1) with heavy tails, with or without a momentum.
+    """Makes up prices whose returns are a GARCH(1, 1) with heavy tails, with or without a momentum.
 
         r_t = m_t + s_t z_t     m_t = momentum mean(r_{t-1}, ..., r_{t-lags})
         s_t^2 = 0.02 s^2 + 0.1 (s_{t-1} z_{t-1})^2 + 0.88 s_{t-1}^2               s = 4 %
@@ -123,7 +109,7 @@ def generate(rows: int, *, momentum: float = 0.0, lags: int = 5, seed: int = 0) 
       rows: N.
       momentum: of the mean return; below 1.
       lags: days that it is the mean of.
-      seed: the same one gives the same prices.
+      seed: the same seed gives the same prices.
     """
     rng = np.random.default_rng((seed, int(momentum != 0)))
     spin_up = 500

@@ -82,25 +82,3 @@ def fit_linear(xs: np.ndarray, ys: np.ndarray, ridge: float = 0.0) -> LinearMode
     targets = np.concatenate([ys - mean_y, np.zeros((len(rows) - len(xs), ys.shape[1]))])
     slope = np.linalg.lstsq(rows, targets, rcond=None)[0]
     return LinearModel(np.concatenate([slope, (mean_y - mean_x @ slope)[None]]))
-
-
-def fit_logistic(xs: np.ndarray, ys: np.ndarray, ridge: float) -> LinearModel:
-    """P(y = 1) = sigmoid([x; 1] w), by Newton's method: minimises mean cross-entropy + ridge |w|^2 / 2, bias left out.
-
-    Args:
-      xs: `[N, D]`.
-      ys: 0 or 1 `[N]`.
-      ridge: above 0.
-    """
-    rows = np.column_stack([xs, np.ones(len(xs))]).astype(np.float64)
-    penalty = np.full(rows.shape[1], ridge)
-    penalty[-1] = 0.0
-    w = np.zeros(rows.shape[1])
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-rows @ w))
-        gradient = rows.T @ (p - ys) / len(ys) + penalty * w
-        hessian = (rows * (p * (1 - p))[:, None]).T @ rows / len(ys) + np.diag(penalty)
-        w -= np.linalg.solve(hessian, gradient)
-        if np.abs(gradient).max() < 1e-9:
-            break
-    return LinearModel(w[:, None])

@@ -323,7 +323,7 @@ def test_tables_and_quoted_text():
 PROGRAMS = dict(listing.programs())
 EXPERIMENTS = [name for name in PROGRAMS if "." not in name]
 # Still to be given the form of the frame's docstring.
-PENDING = {"cooking", "cryptocurrency", "dates", "function_approximation", "gradients"}
+PENDING = {"cooking", "dates", "function_approximation", "gradients"}
 PENDING |= {"long_lag", "optimizers", "professor_forcing", "rnn_or_mlp", "translation"}
 
 

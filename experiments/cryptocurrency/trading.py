@@ -8,25 +8,17 @@ from experiments.data.crypto_prices import Prices
 
 
 class Days(NamedTuple):
-    """What a day brings, and what is known of it.
+    """What a day brings, and what is known of it."""
 
-    Attributes:
-      inputs: known at the end of the day, not scaled `[N, F]`; the first is the return.
-      returns: log(price / price of the day before) `[N]`.
-      close: price at its end `[N]`.
-      chance_up: probability of a return above 0 given the days before `[N]`, or None.
-      days: datetime64 `[N]`.
-    """
-
-    inputs: np.ndarray
-    returns: np.ndarray
-    close: np.ndarray
-    chance_up: np.ndarray | None
-    days: np.ndarray
+    inputs: np.ndarray  # known at the end of the day, not scaled [N, F]; the first is the return
+    returns: np.ndarray  # log(price / price of the day before) [N]
+    close: np.ndarray  # price at its end [N]
+    chance_up: np.ndarray | None  # probability of a return above 0 given the days before [N]
+    days: np.ndarray  # datetime64 [N]
 
 
 def days_of(prices: Prices) -> Days:
-    """All days but the first, which has no return."""
+    """Makes days of prices, all but the first, which has no return."""
     returns = np.diff(np.log(prices.close))
     inputs = returns[:, None]
     if prices.features.shape[1]:
@@ -36,19 +28,24 @@ def days_of(prices: Prices) -> Days:
 
 
 class Money(NamedTuple):
-    """What came of one unit, held on the days with a rise forecast and out of the market on others.
+    """What becomes of one dollar, held on the days with a rise forecast and out of the market on others."""
 
-    Attributes:
-      growth: logarithm of the value after each day, without costs `[N]`.
-      net: the same with costs `[N]`.
-      held: share of the days in the market.
-      trades: how often it was bought or sold.
-    """
+    growth: np.ndarray  # logarithm of the value after each day, without costs [N]
+    net: np.ndarray  # the same with costs [N]
+    held: float  # share of the days in the market
+    trades: int  # how often it was bought or sold
 
-    growth: np.ndarray
-    net: np.ndarray
-    held: float
-    trades: int
+    @property
+    def sharpe(self) -> float:
+        """Sharpe ratio of a year, of the logarithmic returns with costs."""
+        daily = np.diff(self.net, prepend=0)
+        return float(np.sqrt(365) * daily.mean() / daily.std()) if daily.std() else 0.0
+
+    @property
+    def worst_fall(self) -> float:
+        """Share lost between the highest value with costs and a later one."""
+        peak = np.maximum.accumulate(np.maximum(self.net, 0))
+        return float(1 - np.exp(np.min(self.net - peak)))
 
 
 def trade(up: np.ndarray, returns: np.ndarray, cost: float) -> Money:
