@@ -64,6 +64,7 @@ def test_an_unrolled_cell_survives(name):
     assert_close(through_bytes(run, *args)(*args), jax.jit(run)(*args))
 
 
+@pytest.mark.slow
 def test_layers_and_pairs_survive():
     layers = [(rnnjax.gru(F, H), rnnjax.rnn(F, H)), rnnjax.lstm(2 * H, F)]
     encoder = rnnjax.encoder(layers)

@@ -93,6 +93,7 @@ def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
     assert jax.grad(lambda v: rnnjax.losses.masked_mean(v, where).mean)(values).tolist() == [0.0] * 3
 
 
+@pytest.mark.slow
 def test_means_over_parts_combine_exactly():
     values, where = normal(0, 7, 3), jnp.array([True, True, False, True, False, True, True])
     parts = [rnnjax.losses.masked_mean(values[cut], where[cut]) for cut in (slice(0, 2), slice(2, 3), slice(3, 7))]
@@ -104,6 +105,7 @@ def test_masked_mean_keeps_the_dtype():
     assert (got.sum.dtype, got.count.dtype, got.mean.dtype) == (jnp.bfloat16,) * 3
 
 
+@pytest.mark.slow
 def test_masked_softmax_is_softmax_over_what_counts():
     logits, where = 3 * normal(0, 2, 5), jnp.array([[True, False, True, True, False], [True] * 5])
     got = masking.masked_softmax(logits, where)
@@ -120,6 +122,7 @@ def test_masked_softmax_sums_over_the_axis_asked_for():
     assert_close(got.sum(0), np.any(where, axis=0).astype(float))
 
 
+@pytest.mark.slow
 def test_masked_softmax_of_an_empty_row_is_zero_with_zero_gradient():
     logits, where = normal(0, 2, 3), jnp.array([[False] * 3, [True, True, False]])
     weights = normal(1, 2, 3)

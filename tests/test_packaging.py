@@ -42,6 +42,7 @@ def imported(at_import):
     return {owner.lower() for name in names for owner in owners.get(name, [name])}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     required = distributions(PROJECT["dependencies"])
     optional = set().union(*(distributions(EXTRAS[extra]) for extra in EXTRAS))
@@ -131,9 +132,11 @@ def run(code):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_importing_changes_no_logger_flag_or_environment():
     run(IMPORT)
 
 
+@pytest.mark.slow
 def test_importing_is_light():
     run(LAZY)

@@ -156,6 +156,7 @@ def test_an_empty_row_does_not_disturb_the_others(mechanism):
     assert_close(row((outputs, gradient), np.array([0, 2])), row((full, full_gradient), np.array([0, 2])))
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_none_is_the_first_step(mechanism):
     c = case(mechanism, more=(K,))
@@ -165,6 +166,7 @@ def test_none_is_the_first_step(mechanism):
     assert_close(run(c.attention, c.params, c.values, c.query), expected)
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_batch_is_per_example(mechanism):
     c, lengths = case(mechanism, lengths=LENGTHS), jnp.array(LENGTHS)
@@ -188,6 +190,7 @@ def test_beams_share_a_memory(mechanism, batch):
     assert_close(together, run(c.attention, c.params, tiled, c.query, c.alignment))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["additive_coverage", "dot", "location", "local_m", "local_p", "monotonic"])
 def test_queries_may_have_two_axes_more(name):
     c = case(MECHANISMS[name], more=(K, 4))
@@ -208,6 +211,7 @@ def test_scores_of_products_are_one_batched_product(name):
     assert largest <= B * S * M  # the memory itself, transposed
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_remember_takes_sources_time_major(mechanism):
     c = case(mechanism, batch=(2, B))
@@ -225,6 +229,7 @@ def test_remember_takes_sources_time_major(mechanism):
     assert not memory.values[~memory.mask].any()
 
 
+@pytest.mark.slow
 @every_mechanism
 def test_jit_is_eager(mechanism):
     c = case(mechanism, more=(K,))

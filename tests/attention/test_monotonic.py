@@ -40,6 +40,7 @@ def attend_all(attention, energies, lengths=None):
     return jnp.stack(weights)
 
 
+@pytest.mark.slow
 def test_monotonic_attention_is_the_expectation_of_its_process():
     size, steps = 5, 4
     with jax.enable_x64(True):
@@ -65,6 +66,7 @@ def test_monotonic_attention_is_the_expectation_of_its_process():
     assert_close(weights, expected, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_hard_is_parallel_where_energies_are_huge():
     signs = np.sign(np.random.default_rng(3).standard_normal((6, 17, S)) - 0.3)
     energies = jnp.asarray(1e4 * signs, jnp.float32)
@@ -94,6 +96,7 @@ def test_what_runs_off_the_end_stays_lost(hard):
     assert weights[0].sum() > 0.9 and not weights[1:].any()
 
 
+@pytest.mark.slow
 def test_monotonic_attention_never_moves_back():
     energies = normal(4, 6, 5, S)
     weights = np.asarray(attend_all(monotonic_attention(given_energies(), hard=True), energies))
@@ -109,6 +112,7 @@ def test_monotonic_attention_keeps_what_a_saturated_stop_lets_through():
     assert_close(weights[1], np.exp(-30.0), rtol=1e-4, atol=0)  # 1 - sigmoid(30) is 0 in float32
 
 
+@pytest.mark.slow
 def test_noise_has_its_deviation_and_differs_by_row_and_step():
     key, size, rows = jax.random.key(0), 3, 499
     memory = given_energies().remember((), jnp.ones((size, rows, 1)))
@@ -136,6 +140,7 @@ def test_noise_has_its_deviation_and_differs_by_row_and_step():
 # ---- local attention ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_local_attention_sees_nothing_once_it_has_left_the_source():
     attention = local_attention(dot_attention(), window=1)
     params = attention.init(jax.random.key(0))

@@ -26,6 +26,7 @@ from rnnjax.attention import (
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_where_parameters_start():
     params = additive_attention(D, M, A, normalize=True, coverage=True, r_init=-4.0).init(jax.random.key(0))
     assert_close((params.g, params.r), (np.array(A**-0.5), np.array(-4.0)))
@@ -118,6 +119,7 @@ def another_memory_attending():
 LOCAL = local_attention(ADDITIVE, window=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [

@@ -79,6 +79,7 @@ def flax_gates(variables, prefix, gates):
     return kernels, {gate: layer["bias"] for gate, layer in layers.items() if "bias" in layer}
 
 
+@pytest.mark.slow
 def test_lstm_is_that_of_flax():
     linen = pytest.importorskip("flax.linen")
     module, xs, h, c = linen.OptimizedLSTMCell(H), normal(0, T, B, F), normal(1, B, H), normal(2, B, H)
@@ -93,6 +94,7 @@ def test_lstm_is_that_of_flax():
     assert_close(carry, rnnjax.LSTMCarry(h, c))
 
 
+@pytest.mark.slow
 def test_gru_is_that_of_flax():
     linen = pytest.importorskip("flax.linen")
     module, xs, h = linen.GRUCell(H), normal(0, T, B, F), normal(1, B, H)

@@ -212,6 +212,7 @@ def test_cell_is_its_equation(name):
     check_equation(*GOLDEN[name], masked=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_masked_cell_is_its_equation(name):
     check_equation(*GOLDEN[name], masked=True)
@@ -402,6 +403,7 @@ def test_products_in_bfloat16_beside_a_float32_carry(family, mode):
         assert product.params["preferred_element_type"] == jnp.float32
 
 
+@pytest.mark.slow
 @every_family
 def test_products_in_float32_beside_a_bfloat16_carry(family):
     cell, params, carry, x = example(family)
@@ -432,6 +434,7 @@ def test_recurrent_mask_enters_the_products_only(reset_after):
     assert_close(y, fresh + (1 - u) * h)
 
 
+@pytest.mark.slow
 @every_family
 def test_recurrent_mask_of_a_row_serves_every_row(family):
     cell, params, carry, x = example(family)
@@ -520,6 +523,7 @@ def test_batch_shape_is_a_tuple(family):
         family.make(F, H).initial_carry(11)
 
 
+@pytest.mark.slow
 def test_gru_says_when_b_h_does_not_fit():
     x, carry = normal(0, B, F), rnnjax.GRUCarry(normal(1, B, H))
     with_b_h, without = (rnnjax.gru(F, H, reset_after=after).init(jax.random.key(0)) for after in (True, False))

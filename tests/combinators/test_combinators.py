@@ -46,6 +46,7 @@ def run(cell, params, xs, carry=None, **options):
 # ---- stack, residual, projected, layer_norm ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stack_feeds_each_cell_the_output_of_the_one_below():
     cells = [rnnjax.lstm(F, H), rnnjax.gru(H, 11), rnnjax.rnn(11, 2)]
     stacked, params, carry, xs = example(rnnjax.stack(cells))
@@ -58,6 +59,7 @@ def test_stack_feeds_each_cell_the_output_of_the_one_below():
     assert_close(last, rnnjax.Layers(tuple(carries)))
 
 
+@pytest.mark.slow
 def test_stacked_layers_start_from_weights_of_their_own():
     first, second = rnnjax.stack([rnnjax.rnn(H, H), rnnjax.rnn(H, H)]).init(KEY).layers
     assert abs(first.w_x - second.w_x).max() > 0.1
@@ -88,6 +90,7 @@ def test_residual_refuses_another_output_size():
         unstated.apply(params, carry, xs[0])
 
 
+@pytest.mark.slow
 def test_projected_multiplies_the_output_only():
     cell, params, carry, xs = example(rnnjax.projected(rnnjax.lstm(F, H), 11))
     assert (params.w.shape, params.b.shape) == ((H, 11), (11,))
@@ -95,6 +98,7 @@ def test_projected_multiplies_the_output_only():
     assert_close(run(cell, params, xs, carry), (last, np.asarray(ys) @ np.asarray(params.w) + np.asarray(params.b)))
 
 
+@pytest.mark.slow
 def test_layer_norm_normalises_the_output_only():
     cell, params, carry, xs = example(rnnjax.layer_norm(rnnjax.gru(F, H)))
     last, ys = run(rnnjax.gru(F, H), params.cell, xs, carry)
@@ -105,6 +109,7 @@ def test_layer_norm_normalises_the_output_only():
     assert_close(run(cell, params, xs, carry), (last, expected))
 
 
+@pytest.mark.slow
 def test_added_parameters_start_neutral_in_the_dtype_asked_for():
     projected = rnnjax.projected(rnnjax.rnn(F, H), 11, param_dtype=jnp.bfloat16).init(KEY)
     assert {projected.w.dtype, projected.b.dtype} == {jnp.dtype(jnp.bfloat16)}
@@ -114,6 +119,7 @@ def test_added_parameters_start_neutral_in_the_dtype_asked_for():
     assert (normalised.scale.tolist(), normalised.b.tolist()) == ([1.0] * H, [0.0] * H)
 
 
+@pytest.mark.slow
 def test_added_parameters_have_the_output_size_of_the_last_layer():
     cell = rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(H, 11)])
     assert rnnjax.projected(cell, 2).init(KEY).w.shape == (11, 2)
@@ -185,6 +191,7 @@ def test_combinators_state_the_sizes_that_follow(cell, sizes):
 # ---- reset_on ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reset_on_is_unroll_with_resets():
     cell, params, carry, xs = example(rnnjax.lstm(F, H))
     resets = jnp.asarray(np.random.default_rng(0).random((T, B)) < 0.4)
@@ -228,6 +235,7 @@ def test_tied_masks_are_the_same_for_all_steps_and_differ_between_rows(where):
     assert_close(np.unique(masks.round(5)), np.array([0, 2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["input", "output"])
 def test_fresh_masks_differ_from_step_to_step(where):
     masks = echo_masks(tied=False, **{where: 0.5})
@@ -241,6 +249,7 @@ def test_masks_of_input_and_output_are_independent():
     assert abs((both != 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / both.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("where", ["input", "output"])
 def test_scaling_keeps_the_mean(where, tied):
@@ -283,6 +292,7 @@ def test_resets_begin_again_with_the_first_mask_of_the_row():
     assert (plain[4:, 1] != plain[: T - 4, 1]).any()
 
 
+@pytest.mark.slow
 def test_skipped_steps_use_no_mask():
     cell = rnnjax.dropout(echo(N), key=KEY, shape=(T, B, N), input=0.5, tied=False)
     xs, mask = normal(1, T, B, N), np.array([[1, 0, 0, 1, 1, 1, 1], [1] * 7], bool).T
@@ -320,6 +330,7 @@ def test_recurrent_mask_of_a_shape_without_batch_is_shared():
 # ---- dropout: zoneout ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [rnnjax.gru, rnnjax.lstm])
 def test_zoneout_keeps_old_values_where_its_mask_says(make):
     hidden, rate = 97, 0.3
@@ -343,6 +354,7 @@ def test_zoneout_keeps_old_values_where_its_mask_says(make):
         assert (stayed[:, 0] != stayed[:, 1]).any(), "h and c have masks of their own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [0.3, rnnjax.LSTMCarry(h=0.1, c=0.6)], ids=["one", "per_leaf"])
 def test_zoneout_without_a_key_takes_the_expectation(rates):
     cell, params, carry, xs = example(rnnjax.lstm(F, H))
@@ -368,6 +380,7 @@ def test_zoneout_rates_per_leaf():
 # ---- dropout: what it leaves alone ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -385,6 +398,7 @@ def test_without_rates_or_key_it_is_the_plain_cell(options):
     assert steps.tolist() == [T] * B
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_cell():
     cell = rnnjax.lstm(F, H)
     wrapped = rnnjax.dropout(cell, key=KEY, shape=(T, B, F), input=0.3, recurrent=0.3)
@@ -421,6 +435,7 @@ def test_gradients_flow_where_nothing_is_dropped():
     assert (np.asarray(of_xs != 0).all(0) == ~dropped).all(), "tied: an input is dropped at all steps or at none"
 
 
+@pytest.mark.slow
 def test_dropout_of_a_key_inside_vmap_is_row_by_row():
     cell, params, _, xs = example(rnnjax.gru(F, H))
 
@@ -469,6 +484,7 @@ def test_zoneout_wants_a_cell_whose_output_is_h():
         rnnjax.unroll(rnnjax.dropout(cell, key=None, zoneout=0.5), params, xs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rates",
     [{"input": 0.5}, {"output": 0.5}, {"input": 0.5, "tied": False}, {"recurrent": 0.5}, {"zoneout": 0.5}],

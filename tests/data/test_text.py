@@ -64,6 +64,7 @@ def test_vocabulary_is_sorted_and_unique():
     assert vocabulary.symbols == tuple(sorted(set("to be, or not to be")))
 
 
+@pytest.mark.slow
 @SETTINGS
 @hypothesis.given(st.text(min_size=1), st.data())
 def test_decode_after_encode_is_the_identity(text, data):

@@ -101,6 +101,7 @@ def test_what_would_end_outside_the_beam_neither_ends_nor_goes_on():
     assert_finds(found, ((a, end), 0.3), ((a, c, end), 0.108))
 
 
+@pytest.mark.slow
 def test_of_equal_ones_the_first_to_end_is_first():
     a, end, start = range(3)
     for nexts in ({end: 1.0}, {a: 1.0}):  # which ends later, or is cut
@@ -124,6 +125,7 @@ def test_no_group_stops_another():
     assert_finds(found, ((a, end), 0.54), ((b, c, end), 0.24))
 
 
+@pytest.mark.slow
 def test_a_group_stops_by_its_most_probable_not_by_its_first():
     """In the second group d f 0.03, after c end 0.06 and d end 0.07, lives before c e 0.14, whose e the first has."""
     a, b, c, d, e, f, end, start = range(8)

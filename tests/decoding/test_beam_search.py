@@ -150,6 +150,7 @@ def test_stopping_early_changes_nothing(name):
     np.testing.assert_allclose(early.scores, late.scores, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_finished_hypotheses_are_never_lost():
     """A short one that ended at the first step stays best, whatever many long ones come after."""
     first, later = jnp.log(jnp.array([0.3, 0.3, 0.4])), jnp.log(jnp.array([0.45, 0.45, 0.1]))
@@ -165,6 +166,7 @@ def test_finished_hypotheses_are_never_lost():
 # ---- records, groups, structure ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"beam_size": 6, "groups": 2, "diversity": 1.0}])
 def test_records_follow_their_hypotheses(options):
     step_fn, carry = random_model(6, vocabulary=5)
@@ -221,6 +223,7 @@ def test_diverse_groups_begin_differently():
     assert len(set(plain.tokens[:, 0].tolist())) == 1 and len(set(diverse.tokens[:, 0].tolist())) == 4
 
 
+@pytest.mark.slow
 def test_one_compilation_over_many_sources():
     step_fn, carry = random_model(1)
     traces = []
@@ -254,6 +257,7 @@ def test_no_step_sorts_the_vocabulary():
 # ---- edges and bad input -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_step():
     step_fn, carry = random_model(1)
     result = search(step_fn, carry, beam_size=2, max_steps=1)
@@ -305,6 +309,7 @@ def test_constraints_that_forbid_nothing_change_nothing():
     assert (search(step_fn, carry).scores == search(step_fn, carry, constraints=constraints).scores).all()
 
 
+@pytest.mark.slow
 def test_a_prefix_of_all_tokens():
     result = search(*random_model(1), beam_size=3, constraints=[force_prefix([1, 0, 0, 1])])
     assert result.tokens[0].tolist() == [1, 0, 0, 1] and result.lengths.tolist() == [4, 0, 0]

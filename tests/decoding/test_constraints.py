@@ -67,6 +67,7 @@ def applied(constraint, logits, tokens=(), steps=T):
 # ---- what all decoders agree on ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_sampling_reaches_what_an_exhaustive_search_finds_and_nothing_else(rule):
     constraints, allowed = RULES[rule]
@@ -161,6 +162,7 @@ def test_without_constraints_the_loop_holds_no_tokens(name):
     assert carried([]) == 0 and carried([lambda tokens, step, logits: logits]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DECODERS)
 def test_constraints_of_each_source_of_a_batch(name):
     """Ids that are traced, of a prefix and of bans."""
@@ -182,6 +184,7 @@ def test_constraints_of_each_source_of_a_batch(name):
         assert (tokens[:, :2] == np.asarray(prefixes[i])).all() and not (tokens[:, 2:] == int(bans[i, 0])).any()
 
 
+@pytest.mark.slow
 def test_half_precision_logits_stay_half_precision():
     step_fn, carry = random_model(2)
 
@@ -250,6 +253,7 @@ def test_temperature_divides(rows, value):
     np.testing.assert_allclose(applied(at_temperature(value), logits), logits / np.float32(value), rtol=1e-6)
 
 
+@pytest.mark.slow
 @SETTINGS
 @hypothesis.given(st.lists(st.integers(0, 2), min_size=0, max_size=8), st.integers(1, 11))
 def test_ngrams_equal_brute_force(tokens, n):

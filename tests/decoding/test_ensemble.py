@@ -11,6 +11,7 @@ import rnnjax
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["log", "prob"])
 def test_ensembles_search_the_averaged_distribution(average):
     models, carries = zip(*(random_model(seed) for seed in (1, 2)), strict=True)

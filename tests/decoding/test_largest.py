@@ -10,6 +10,7 @@ from rnnjax.decoding._largest import largest, log_sum_exp
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape,count", [((3, 7), 7), ((5, 641), 2), ((2, 1283), 5), ((3, 4099), 9), ((1, 64 * 8), 2)])
 def test_largest_is_top_k_to_the_letter(shape, count):
     for seed, levels in ((0, 10**6), (1, 3), (2, 40)):  # many ties
@@ -25,6 +26,7 @@ def test_of_equal_values_the_first_is_the_first_of_the_largest():
     assert largest(values, 3)[1].tolist() == [[197, 71, 201]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 5, 8, 17, 1009])
 def test_log_sum_exp_is_that_of_jax(width):
     scales = jnp.array([1.0, 1, 1, 40, 40, 0.1, 0])[:, None]  # to overflow, and for every value to count

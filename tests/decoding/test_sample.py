@@ -37,12 +37,14 @@ def plain_result(seed=0):
 # ---- sample --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_key_gives_the_same_tokens_and_another_others():
     again = rnnjax.sample(toy_model(), toy_carry(), key=jax.random.key(0), bos_id=2, max_steps=T)
     assert_same(again, plain_result(0))
     assert np.any(plain_result(0).tokens != plain_result(1).tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
 def test_a_batch_of_keys_is_each_key_alone(make_key):
     def sampled(key):
@@ -101,6 +103,7 @@ def test_frequencies_follow_the_constraints():
     assert np.sum((counts - 97 * 101 * wanted)[kept] ** 2 / (97 * 101 * wanted[kept])) < 13.8  # 2 degrees of freedom
 
 
+@pytest.mark.slow
 def test_conditional_frequencies_follow_the_token_before():
     matrix = np.random.default_rng(0).dirichlet(np.ones(5), size=5)
 
@@ -129,6 +132,7 @@ def test_log_probs_are_those_of_the_model_without_constraints():
     assert_close(result.carry, carry)
 
 
+@pytest.mark.slow
 def test_bos_can_be_of_each_row():
     bos = jnp.array([1, 4, 6])
     result = rnnjax.greedy(toy_model(), toy_carry(), bos_id=bos, max_steps=2)
@@ -147,6 +151,7 @@ def test_a_longer_run_goes_on_from_the_carry():
     assert_same(whole, rnnjax.greedy(step_fn, toy_carry(), bos_id=2, max_steps=11))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_steps", [1, 11])
 def test_greedy_takes_the_most_probable_token_and_the_rows_do_not_mix(max_steps):
     step_fn, carry = toy_model(), toy_carry()
@@ -314,6 +319,7 @@ def test_a_prompt_may_hold_the_end_token():
 # ---- a real model --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sampling_from_an_lstm_equals_unroll():
     cell = rnnjax.lstm(V, 13)
     params = cell.init(jax.random.key(0))

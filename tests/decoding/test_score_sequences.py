@@ -74,6 +74,7 @@ def test_bos_may_be_of_each_row():
     assert_close(scored(bos_id=jnp.array(bos_ids)).log_probs, looped(TOKENS, LENGTHS, bos_ids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"score": length_normalised(0.8)}, {"score": length_normalised(1.0, norm=average_length)}],
@@ -97,6 +98,7 @@ def test_the_scale_is_that_of_the_search(options):
         assert_close(got.log_probs, found.log_probs[k], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", [PAD, -1, 10**6])
 def test_padding_is_inert(junk):
     def poisoned(carry, token):
@@ -229,6 +231,7 @@ REFERENCES = [[4, 2, 0], [2, 0, 0], [3, 2, 0], [4, 4, 2], [3, 4, 2]]
 REFERENCE_LENGTHS = [2, 1, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_narrow_beam_is_at_fault():
     """Greedy finds 3 and then one of equals, P = 0.5 * 0.2 * 0.2; 4 2 has P = 0.36."""
     found, best = blamed(1, REFERENCES, REFERENCE_LENGTHS)
@@ -239,6 +242,7 @@ def test_a_narrow_beam_is_at_fault():
     assert float(found.search_share) == pytest.approx(0.8) and float(found.model_share) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_behind_a_wide_beam_the_model_is_at_fault():
     found, best = blamed(7, REFERENCES, REFERENCE_LENGTHS)
     assert best == [4, 2, PAD]
@@ -294,6 +298,7 @@ def test_bad_blame():
 LOGITS, LABELS = 2 * normal(7, T, K, V), jnp.asarray(np.random.default_rng(8).integers(V, size=(T, K)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.37])
 def test_sequence_loss_is_that_of_optax(smoothing):
     mask = rnnjax.losses.length_mask(jnp.array(LENGTHS), T)

@@ -67,6 +67,7 @@ def test_gradient_norms_are_those_of_the_rest_of_the_run(name):
     assert_close(got.whole, jnp.sqrt(sum(leaf**2 for leaf in norms)))
 
 
+@pytest.mark.slow
 def test_gradient_norms_of_powers():
     """h_T = h_t W^(T - t): the norms are those of the powers of W."""
     cell = rnnjax.rnn(2, 3, activation=jax.nn.identity)
@@ -102,6 +103,7 @@ def test_gradients_too_small_and_too_large_to_be_squared():
         np.testing.assert_allclose(diagnostics.growth_rate(norms.whole), np.log(factor), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_half_life_is_fitted_and_leaves_out_zeros():
     lags = jnp.arange(11, 0, -1, dtype=jnp.float32)
     norms = jnp.stack([3.0 * 0.5 ** (lags / 4.0), 2.0**lags, jnp.where(lags > 8, 0.0, 0.5**lags), 0.0 * lags], axis=1)

@@ -55,6 +55,7 @@ def test_smoke_learns_and_leaves_its_files(smoke):
     assert json.loads((folder / "config.json").read_text())["hidden"] == 32
 
 
+@pytest.mark.slow
 def test_sample_from_checkpoint(smoke, capsys):
     config = char_lm.SampleConfig(out=str(smoke[0]), prompt="The ", length=17, top_k=5, seed=3)
     first = char_lm.sample(config)
@@ -65,6 +66,7 @@ def test_sample_from_checkpoint(smoke, capsys):
     assert len(set(cautious)) < len(set(bold)) / 2
 
 
+@pytest.mark.slow
 def test_nats_are_those_of_each_character_in_order(text):
     config = dataclasses.replace(char_lm.Config(), hidden=7)
     vocabulary, _, ids = char_lm.load(dataclasses.replace(config, data=text))
@@ -80,6 +82,7 @@ def test_nats_are_those_of_each_character_in_order(text):
     assert np.mean(np.abs(apart - expected) < 1e-5) < 0.9  # other pieces begin afresh
 
 
+@pytest.mark.slow
 def test_presets_run(text, tmp_path):
     for preset in char_lm.PRESETS.values():
         config = dataclasses.replace(char_lm.Config(), **preset)
@@ -160,6 +163,7 @@ def test_killed_and_resumed_is_bit_equal(text, tmp_path):
     assert (whole / "report.md").read_bytes() == (killed / "report.md").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -19,6 +19,7 @@ def test_smoke_leaves_its_files(smoke):
     assert figures_of(folder) == {"weights", "states", "rnn/loss"}
 
 
+@pytest.mark.slow
 def test_smoke_reproduces(smoke, tmp_path):
     assert_reproduces(cooking, smoke, tmp_path)
 

@@ -59,6 +59,7 @@ def relative(a, b):
     return abs(float(a) - float(b)) / abs(float(b))
 
 
+@pytest.mark.slow
 def test_preset_is_the_program():
     assert (CONFIG.cell, CONFIG.layers, CONFIG.hidden) == ("rnn", 1, HIDDEN)
     assert (CONFIG.batch, CONFIG.window, CONFIG.restart_every) == (1, WINDOW, 0)
@@ -91,6 +92,7 @@ def test_each_of_the_first_thousand_iterations(ids):
                 np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_free_run_before_chaos(ids):
     vocabulary_size, iterations = int(ids.max()) + 1, 8
     with jax.enable_x64(True):
@@ -103,6 +105,7 @@ def test_free_run_before_chaos(ids):
             assert relative(metrics.loss * WINDOW, twin.step()) < 1e-4, f"loss of iteration {iteration}"
 
 
+@pytest.mark.slow
 def test_the_twin_cannot_follow_itself(ids):
     vocabulary_size = int(ids.max()) + 1
     weights = initial_weights(HIDDEN, vocabulary_size, seed=0)

@@ -73,6 +73,7 @@ def test_a_train_state_trains_it_as_it_trains_the_bare_parameters(trained):
     assert min(jax.tree.leaves(moved)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_whole_train_state_survives_as_bytes(trained):
     fresh = jax.tree.map(jnp.zeros_like, trained)
     read = serialization.from_bytes(fresh, serialization.to_bytes(trained))
@@ -90,6 +91,7 @@ def test_parameters_and_carry_of_every_cell_survive_as_bytes(name):
     assert_same(read, values)
 
 
+@pytest.mark.slow
 def test_the_loop_of_linen_runs_the_cell():
     loop = linen.scan(Step, variable_broadcast="params", split_rngs={"params": False})()
     variables = loop.init(KEY, CELL.initial_carry((B,)), XS)
@@ -107,6 +109,7 @@ def test_an_ensemble_under_vmap_draws_each_member_anew():
     assert_close(members.apply(variables, XS)[1], Reader().apply(one, XS))
 
 
+@pytest.mark.slow
 def test_parameters_of_another_size_are_refused():
     variables = INIT(KEY, XS)
     variables["params"]["rnn"] = rnnjax.stack([rnnjax.rnn(F, 11), rnnjax.gru(11, H, reset_after=False)]).init(KEY)

@@ -71,6 +71,7 @@ def test_an_optimizer_trains_it_as_it_trains_the_bare_parameters(trained):
     assert not np.allclose(unwrap(trained.rnn).layers[0].w_h, unwrap(start.rnn).layers[0].w_h, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_the_parameters_of_every_cell_come_back(name):
     params = TABLE[name].cell.init(KEY)
@@ -82,6 +83,7 @@ def test_the_parameters_of_every_cell_come_back(name):
     assert_same(unwrap(nnx.merge(*nnx.split(module)).rnn), params)
 
 
+@pytest.mark.slow
 def test_paths_are_the_names_of_fields(trained):
     paths = {path for path, _ in nnx.to_flat_state(nnx.state(trained))}
     assert ("rnn", "layers", 0, "w_x") in paths and ("rnn", "layers", 1, "b_h") not in paths
@@ -106,6 +108,7 @@ def test_a_checkpoint_restores_into_a_module_without_values(trained, tmp_path):
     assert_same(restored(XS), trained(XS))
 
 
+@pytest.mark.slow
 def test_an_ensemble_under_vmap():
     @nnx.jit
     @nnx.split_rngs(splits=3)

@@ -185,6 +185,7 @@ def test_finish_of_the_others_is_the_mean_itself(name):
     assert rnnjax.losses.get_loss(name).finish(jnp.float32(2.5)) == 2.5
 
 
+@pytest.mark.slow
 def test_cross_entropy_of_integer_labels_is_that_of_one_hot_probabilities():
     logits, _ = arrays("cross_entropy")
     labels = np.random.default_rng(6).integers(0, V, (T, B))
@@ -286,6 +287,7 @@ def ctc_arrays(case, seed=0, steps=5, classes=3, width=3):
     return jnp.asarray(logits), jnp.asarray(padded), {"logit_lengths": lengths[0], "label_lengths": lengths[1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CTC_CASES)
 def test_ctc_equals_the_sum_over_all_paths(case):
     logits, labels, lengths = ctc_arrays(case)

@@ -26,6 +26,7 @@ def swap(leaf):
 # ---- truncated backpropagation and memory --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3, 11])
 def test_tbptt_gradient_is_the_sum_over_its_chunks(steps):
     def truncated(params, xs, carry):
@@ -120,6 +121,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.slow
 def test_memory_grows_as_the_root_of_the_steps():
     """What the compiled gradient needs beside its arguments and results, of 64 and of 16 times as many steps."""
 
@@ -137,6 +139,7 @@ def test_memory_grows_as_the_root_of_the_steps():
     assert growth(remat="sqrt") < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_program_does_not_grow_with_the_steps(name, gradient):

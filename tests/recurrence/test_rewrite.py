@@ -261,6 +261,7 @@ def test_disable_jit_runs_python_step_by_step():
 # ---- what fails ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["entry", "residuals", "lowering"])
 def test_a_rewrite_that_fails_is_a_plain_scan(part, monkeypatch):
     def fail(*args, **kwargs):

@@ -511,6 +511,7 @@ def test_low_precision_weights_keep_their_dtype_in_the_gradient(dtype):
     assert_close(got, expected, rtol=3e-2, atol=3e-2)
 
 
+@pytest.mark.slow
 def test_scan_sees_a_scan_transformed_twice():
     """grad of vmap of jit of grad: transformations in any order."""
     with jax.enable_x64(True):

@@ -37,6 +37,7 @@ def loss_of(scan, c, xs, w):
 # ---- derivatives -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_linearized_once_and_applied_twice():
     def program(scan):
         out, pushed = jax.linearize(functools.partial(loss_of, scan), C, XS, W)
@@ -45,6 +46,7 @@ def test_linearized_once_and_applied_twice():
     both(program)
 
 
+@pytest.mark.slow
 def test_a_pullback_is_applied_to_a_batch_of_cotangents():
     def program(scan):
         out, pull = jax.vjp(lambda c, w: scan(body(w), c, XS)[1], C, W)
@@ -54,6 +56,7 @@ def test_a_pullback_is_applied_to_a_batch_of_cotangents():
     both(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jacobian", [jax.jacrev, jax.jacfwd, jax.hessian])
 def test_jacobians(jacobian):
     small, start = 0.4 * normal(3, 2, 2), normal(4, 2)
@@ -108,6 +111,7 @@ def test_checkpoint_policies(policy, around):
     both(program)
 
 
+@pytest.mark.slow
 def test_integers_have_no_tangents():
     def program(scan):
         def step(c, x):
@@ -139,6 +143,7 @@ def test_a_third_derivative():
 # ---- axes with names -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_collectives_in_a_batch():
     """`psum` over the axis of a vmap, beside a product."""
 
@@ -243,6 +248,7 @@ def test_names_survive_for_the_profiler():
     assert "the_cell" in text
 
 
+@pytest.mark.slow
 def test_within_loops_and_branches():
     def program(scan):
         def inner(c):

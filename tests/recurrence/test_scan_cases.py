@@ -212,12 +212,14 @@ def simple(scan, w, u, h, xs, **options):
     return scan(lambda h, x: (jnp.tanh(h @ w + x @ u), h * 2), h, xs, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("b", "f", "h"), [(2, 0, 5), (2, 3, 0), (0, 3, 5), (0, 0, 0)])
 def test_empty_axes(b, f, h):
     with jax.enable_x64(True):
         check(simple, double(0, h, h), double(1, f, h), double(2, b, h), double(3, T, b, f))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"chunk": 3}, {"remat": 2}, {"remat": "sqrt"}, {"remat": "step"}])
 @pytest.mark.parametrize(("b", "f", "h"), [(0, 3, 5), (2, 0, 5), (2, 3, 0)])
 def test_empty_axes_in_unroll(b, f, h, options):

@@ -144,6 +144,7 @@ def repeated(call, times=300):
     return after - before
 
 
+@pytest.mark.slow
 def test_an_eager_call_is_traced_once():
     traces = []
     w, h, xs = normal(0, 5, 5), normal(1, 2, 5), normal(2, 7, 2, 5)
@@ -183,6 +184,7 @@ def test_an_eager_unroll_is_traced_once(options):
     assert_close(rnnjax.unroll(traced, params, xs, **options), rnnjax.unroll(cell, params, xs, **options))
 
 
+@pytest.mark.slow
 def test_programs_are_forgotten_with_the_function():
     from rnnjax.recurrence import _eager as eager
 
@@ -199,6 +201,7 @@ def test_programs_are_forgotten_with_the_function():
     assert len(eager._programs) <= before
 
 
+@pytest.mark.slow
 def test_closures_over_tracers_are_not_kept():
     """Eager in its arguments, but inside of a transformation."""
     h, xs = normal(1, 2, 5), normal(2, 7, 2, 5)

@@ -193,6 +193,7 @@ def test_lengths_inside_jit_are_clipped(lengths):
     assert_close(run(jnp.array(lengths)), rnnjax.unroll(LSTM, PARAMS, XS, CARRY, lengths=clipped))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 def test_mask_with_holes_skips_steps(reverse):
     mask = np.array([[1, 0, 1, 1, 0, 0, 1], [0, 1, 1, 0, 1, 1, 0]], bool).T
@@ -207,6 +208,7 @@ def test_mask_with_holes_skips_steps(reverse):
         assert not ys[~real, b].any()
 
 
+@pytest.mark.slow
 def test_reset_at_a_skipped_step_is_inert():
     mask = jnp.array([[True, True, False, True, True, False, True]] * B).T
     resets = jnp.zeros((T, B), bool).at[2, 0].set(True).at[5, 1].set(True)
@@ -216,6 +218,7 @@ def test_reset_at_a_skipped_step_is_inert():
     assert abs(moved[1][3, 0] - plain[1][3, 0]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_a_row_fully_masked_keeps_its_carry_and_has_no_gradient():
     def run(carry, xs):
         return rnnjax.unroll(LSTM, PARAMS, xs, carry, lengths=jnp.array([0, 5]))
@@ -227,6 +230,7 @@ def test_a_row_fully_masked_keeps_its_carry_and_has_no_gradient():
     assert_close(row(gradients[0], 0), row(jax.grad(weighted_sum)(CARRY), 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(), (5,)])
 def test_lengths_and_resets_of_fewer_axes_hold_for_those_after(shape):
     batch, rng = (5, 2), np.random.default_rng(0)
@@ -241,6 +245,7 @@ def test_lengths_and_resets_of_fewer_axes_hold_for_those_after(shape):
     assert_close(rnnjax.unroll(LSTM, PARAMS, xs, mask=mask, resets=resets), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_shape", [(), (5,), (5, 2)])
 def test_batch_shape_is_free(batch_shape):
     xs = normal(4, T, *batch_shape, F)
@@ -259,6 +264,7 @@ def test_lengths_of_a_single_sequence():
     assert not ys[length:].any()
 
 
+@pytest.mark.slow
 def test_time_major_false_exchanges_masks_too():
     mask = jnp.asarray(np.random.default_rng(0).random((T, B)) < 0.6)
     resets = jnp.asarray(np.random.default_rng(1).random((T, B)) < 0.4)
@@ -295,6 +301,7 @@ def test_double_precision_inputs_get_a_double_precision_carry():
 # ---- tracing -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_trace_for_each_shape():
     traces = []
 
@@ -312,6 +319,7 @@ def test_one_trace_for_each_shape():
     assert counts == [per_shape * n for n in (1, 1, 2, 2, 2, 3)]
 
 
+@pytest.mark.slow
 def test_inputs_may_be_trees():
     xs = {"features": XS, "ids": jnp.arange(T * B).reshape(T, B) % F, "nothing": None}
 

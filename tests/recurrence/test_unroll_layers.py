@@ -153,6 +153,7 @@ def test_rows_of_a_pair_equal_the_unpadded_rows():
 PACKED = {"whole": [(0, 3), (3, 4), (4, 7)], "padded": [(0, 2), (2, 5)], "with_a_gap": [(0, 2), (4, 7)]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time_major", [True, False])
 @pytest.mark.parametrize("packing", PACKED)
 def test_a_pair_runs_packed_sequences_apart(packing, time_major):
@@ -246,6 +247,7 @@ def test_layers_of_pairs_and_cells_are_slow_runs_one_after_the_other(options):
     assert_close(values_and_gradients(layered, *args), values_and_gradients(by_hand, *args), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "params"), [(CELLS, LAYERS), (MIXED, MIXED_PARAMS)], ids=["cells", "pairs"])
 def test_batch_first_is_time_first_transposed(layers, params):
     """Dropout included: its masks are drawn for the steps."""
@@ -272,6 +274,7 @@ def test_a_call_is_checked_and_transposed_once(name):
     assert names.count("lt") == 1
 
 
+@pytest.mark.slow
 def test_eager_calls_of_layers_are_traced_once_and_forgotten():
     traces = []
 

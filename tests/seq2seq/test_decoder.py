@@ -63,6 +63,7 @@ def decode(kind, query, w_c, feeds, params, carry, xs, m):
     return carry, [np.stack(column) for column in zip(*steps, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "query", "form"),
     [
@@ -109,6 +110,7 @@ def test_a_decoder_is_its_equations(kind, query, form):
                 assert carry.feed is None
 
 
+@pytest.mark.slow
 def test_the_first_carry_of_a_decoder():
     attention, decoder = make_decoder("lstm", form="feeding")
     memory = attention.remember(drawn(decoder).attention, normal(1, S, B, M))
@@ -122,6 +124,7 @@ def test_the_first_carry_of_a_decoder():
     assert_same(decoder.initial_carry(memory, given).cell, given)
 
 
+@pytest.mark.slow
 def test_the_parameters_of_a_decoder_are_drawn_apart():
     def ones(key, shape, dtype):
         return jnp.ones(shape, dtype)
@@ -136,6 +139,7 @@ def test_the_parameters_of_a_decoder_are_drawn_apart():
     assert all(np.any(a != b) for a, b in ((params.w_c, other.w_c), (params.attention.w_q, other.attention.w_q)))
 
 
+@pytest.mark.slow
 def test_the_query_may_be_chosen():
     attention, decoder = make_decoder("lstm", query_of=lambda carry: carry.c)
     params = drawn(decoder, seed=1)
@@ -145,6 +149,7 @@ def test_the_query_may_be_chosen():
     assert_close((out.context, out.weights), attention.attend(params.attention, cell_carry.c, memory))
 
 
+@pytest.mark.slow
 def test_a_stack_of_stacks_asks_with_its_top_layer():
     inner = rnnjax.stack([rnnjax.lstm(5, 3), rnnjax.lstm(3, H)])
     attention = rnnjax.attention.additive_attention(H, M, A)
@@ -158,6 +163,7 @@ def test_a_stack_of_stacks_asks_with_its_top_layer():
     assert_close(out.weights, attention.attend(params.attention, query, memory)[1])
 
 
+@pytest.mark.slow
 def test_the_one_step_attention_of_course_notes():
     """Bidirectional LSTM, attention from the state before, post-attention LSTM that reads the context only."""
     with jax.enable_x64(True):
@@ -202,6 +208,7 @@ def test_the_one_step_attention_of_course_notes():
         assert_exact(forced[0], carry)
 
 
+@pytest.mark.slow
 def test_the_regions_of_an_image_are_a_memory():
     """Show, Attend and Tell: regions of a grid, the first state from their mean, h asks before it reads the word."""
     with jax.enable_x64(True):
@@ -299,6 +306,7 @@ def test_the_attentional_vector_knows_the_size_of_the_memory(name):
     assert jax.eval_shape(decoder.init, jax.random.key(0)).w_c.shape == (H + size, O)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["previous", "current"])
 def test_a_memory_of_undeclared_size_is_as_wide_as_the_query(query):
     cell, dot = rnnjax.projected(rnnjax.lstm(F, M), H), rnnjax.attention.dot_attention()
@@ -311,6 +319,7 @@ def test_a_memory_of_undeclared_size_is_as_wide_as_the_query(query):
     assert asked.init(jax.random.key(0)).w_c.shape == (H + K, O)
 
 
+@pytest.mark.slow
 def test_a_memory_of_another_size_than_declared_is_refused():
     attention, decoder = make_decoder(form="attentional", query="current")
     params = drawn(decoder)

@@ -29,6 +29,7 @@ def encoding(name):
     return jax.jit(encoder.apply), drawn(encoder, seed=3)
 
 
+@pytest.mark.slow
 def test_an_encoder_of_cells_is_one_unroll_after_the_other():
     apply, params = encoding("stacked")
     xs, lengths = normal(1, S, B, F), jnp.array(SOURCE_LENGTHS)
@@ -38,6 +39,7 @@ def test_an_encoder_of_cells_is_one_unroll_after_the_other():
     assert_close((carries, ys), (rnnjax.Layers((first, second)), expected))
 
 
+@pytest.mark.slow
 def test_a_pair_reads_in_both_directions_and_a_cell_may_follow_it():
     apply, params = encoding("pair_below")
     xs, lengths = normal(1, S, B, F), jnp.array(SOURCE_LENGTHS)
@@ -50,6 +52,7 @@ def test_a_pair_reads_in_both_directions_and_a_cell_may_follow_it():
     assert_close(apply(params, xs, lengths=lengths), wanted)
 
 
+@pytest.mark.slow
 def test_an_encoder_is_unroll_layers_with_its_options():
     """Options given to the encoder hold for every call that does not give them itself."""
     layers = [(rnnjax.gru(F, 5), rnnjax.gru(F, 5)), rnnjax.lstm(5, 3)]
@@ -64,6 +67,7 @@ def test_an_encoder_is_unroll_layers_with_its_options():
     assert np.abs(got[1] - other[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @every_encoder
 def test_a_padded_source_is_encoded_as_an_unpadded_one(name):
     apply, params = encoding(name)
@@ -77,6 +81,7 @@ def test_a_padded_source_is_encoded_as_an_unpadded_one(name):
         assert_close(masked, (carries, ys))
 
 
+@pytest.mark.slow
 def test_padding_of_a_source_gets_no_gradient():
     """Of one row alone, so that its gradients can be compared with those of the unpadded row."""
     apply, params = encoding("reversed")
@@ -117,6 +122,7 @@ def test_an_encoder_of_no_steps_gives_first_carries(name):
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(carries))
 
 
+@pytest.mark.slow
 def test_encoder_parameters_are_drawn_apart():
     encoder = ENCODERS["pairs"]()
     params = encoder.init(jax.random.key(0))

@@ -129,6 +129,7 @@ STEP = recurrent()
 # ---- scheduled sampling ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [False, True])
 def test_truth_1_is_teacher_forcing(greedy):
     for seed in range(3):
@@ -196,6 +197,7 @@ def test_keys_decide():
     assert np.any(first.inputs != other.inputs)
 
 
+@pytest.mark.slow
 def test_no_gradient_passes_through_what_was_drawn():
     """The gradient is that of teacher forcing with the tokens that were read."""
 
@@ -318,6 +320,7 @@ def test_the_truth_is_the_loss_by_position():
     assert np.abs(bias.own.sum[1:] - bias.truth.sum[1:]).min() > 1e-3  # read other tokens
 
 
+@pytest.mark.slow
 def test_own_tokens_are_drawn_by_the_key_or_are_the_most_probable():
     first, other = (measured(STEP, CARRY, TOKENS, jnp.array(LENGTHS), seed) for seed in (0, 1))
     assert np.any(first.own.sum != other.own.sum)

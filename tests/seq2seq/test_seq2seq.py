@@ -144,6 +144,7 @@ def test_a_search_records_the_alignment_that_forcing_gives(name, form, query):
     assert ties == [K + 1] * B and not np.array_equal(result.tokens[0], result.tokens[1])
 
 
+@pytest.mark.slow
 def test_coverage_penalises_what_was_not_looked_at():
     penalty = 0.7
     result, force = searched("additive", "plain", coverage_penalty=penalty, length_penalty=0.5)

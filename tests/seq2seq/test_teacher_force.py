@@ -81,6 +81,7 @@ def stepped(c, lengths=(T,) * B):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "query", "kind"),
     [("location", "previous", "stack"), ("additive_coverage", "current", "lstm")],
@@ -91,6 +92,7 @@ def test_forcing_is_stepping(name, query, kind):
     assert_close(jax.jit(forced(c))(*args), jax.jit(stepped(c, LENGTHS))(*args))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "query"),
     [("additive_coverage", "previous"), ("location", "current"), ("local_m", "previous"), ("monotonic", "current")],
@@ -121,6 +123,7 @@ def test_attention_is_told_of_the_steps_before(name, query):
     assert_close((last.cell, out.weights, last.alignment.coverage), looped(*args))
 
 
+@pytest.mark.slow
 def test_gradients_of_forcing_are_those_of_stepping():
     c = case("general", "previous", "feeding", "lstm")
     args = c.params, c.source, c.xs[:3]
@@ -128,6 +131,7 @@ def test_gradients_of_forcing_are_those_of_stepping():
     assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_forcing_starts_from_a_carry_and_goes_on_from_it():
     c = case("additive_coverage", form="feeding", kind="lstm")
     memory = remembered(c, c.params, c.source)
@@ -147,6 +151,7 @@ def plainly_forced():
     return jax.jit(forced(c))(c.params, c.source, c.xs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"remat": "step"}, {"remat": 2}, {"chunk": 2}, {"mask": True}], ids=str)
 def test_options_of_the_loop_change_nothing(options):
     c = case(form="feeding")
@@ -161,6 +166,7 @@ def test_options_of_the_loop_change_nothing(options):
     assert_close(jax.jit(run)(*args), plainly_forced())
 
 
+@pytest.mark.slow
 def test_a_row_without_targets_keeps_its_carry_and_gets_no_gradient():
     c = case(form="feeding")
     (carry, out), gradients = values_and_gradients(forced(c, (3, 0, 5)), c.params, c.source, c.xs)
@@ -189,6 +195,7 @@ def test_a_source_without_positions_is_an_empty_source(name):
     assert not expected.context.any()
 
 
+@pytest.mark.slow
 def test_rows_do_not_mix_and_beams_share_a_memory():
     """Over a source alone, over a batch of beams, and by vmap: all the same."""
     c = case("location", "previous", "feeding", "lstm")
@@ -227,6 +234,7 @@ def test_forcing_is_one_loop_traced_once():
     assert len(loops) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "form"), [("gru", "plain"), ("stack", "feeding")])
 def test_half_precision(kind, form):
     full = case("additive_coverage", form=form, kind=kind)

@@ -42,10 +42,12 @@ def leaky_apply(params, carry, x):
 LEAKY = rnnjax.Cell(leaky_init, leaky_carry, leaky_apply, F, F)
 
 
+@pytest.mark.slow
 def test_a_good_cell_passes_every_law():
     testing.check_cell(LEAKY)
 
 
+@pytest.mark.slow
 def test_the_documented_cell_passes_every_law():
     names: dict = {}
     for example in doctest.DocTestParser().get_examples(rnnjax.Cell.__doc__):

@@ -42,6 +42,7 @@ def test_no_more_batches_are_drawn_than_updates_are_done(steps_per_call):
     assert drawn == list(range(11))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 8, 10])
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 def test_an_iterable_that_ends_early_ends_the_run(tmp_path, steps_per_call, count):
@@ -63,6 +64,7 @@ def test_an_iterable_that_ends_early_ends_the_run(tmp_path, steps_per_call, coun
     assert_close(result.state.params, run(steps=count).state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_drops_the_batches_of_the_updates_that_were_done(tmp_path, kind):
     with Checkpoints(tmp_path) as checkpoints:
@@ -79,6 +81,7 @@ def test_a_resumed_run_without_enough_batches_ends_where_it_is(tmp_path):
             assert (result.step, result.stopped) == (5, "data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 @pytest.mark.parametrize("bad", [0, 2, 6, 8, 10])
 def test_the_last_good_state_is_found_again_in_the_batches_that_were_drawn(steps_per_call, bad):
@@ -96,6 +99,7 @@ def test_parameters_poisoned_a_step_earlier_are_not_returned(steps_per_call):
     assert_close(result.state.params, run(steps=5).state.params)
 
 
+@pytest.mark.slow
 def test_few_batches_are_kept():
     """Only those that the way back may need."""
     kept = []

@@ -288,6 +288,7 @@ def test_a_truncated_file_is_noticed(two, tmp_path):
     assert any("tree/" in name for name in damage_each_file(two, tmp_path, truncate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0.0, 0.45, 0.7, 1.0])
 def test_a_flipped_byte_is_noticed(two, tmp_path, at):
     damage_each_file(two, tmp_path, flip(at))
@@ -308,6 +309,7 @@ def test_every_byte_of_the_configuration_and_sum_is_guarded(two, tmp_path):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_deleted_file_is_noticed(two, tmp_path):
     assert any("tree/" in name for name in damage_each_file(two, tmp_path, Path.unlink))
 
@@ -411,6 +413,7 @@ def test_a_half_written_checkpoint_is_named(two, tmp_path):
     assert_same(restored.tree, tree_of(11))
 
 
+@pytest.mark.slow
 def test_damage_is_skipped_and_left_where_it_is_by_those_who_only_read(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         run(checkpoints=checkpoints, checkpoint_every=4)
@@ -554,6 +557,7 @@ checkpoints.close()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_checkpoints_before_it_stay(tmp_path):
     pytest.importorskip("resource")
     done = subprocess.run(

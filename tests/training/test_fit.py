@@ -40,6 +40,7 @@ def by_hand(params, batch):
     return np.mean(error**2), {"w": 2 * batch.x.T @ error / B, "b": 2 * np.mean(error)}
 
 
+@pytest.mark.slow
 def test_a_train_step_equals_the_update_by_hand():
     state, params = first_state(SGD), jax.tree.map(np.float64, first_params())
     for n in range(3):
@@ -185,6 +186,7 @@ def test_an_optimizer_is_one():
 # ---- fit: calls ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fit_is_the_steps_one_after_the_other():
     state = first_state(SGD)
     for n in range(11):
@@ -196,6 +198,7 @@ def test_fit_is_the_steps_one_after_the_other():
     assert result.state.step == 11 and result.seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [4, 11, 13])
 def test_steps_per_call_does_not_change_the_result(tmp_path, steps_per_call):
     optimizer = rnnjax.training.get_optimizer(
@@ -417,6 +420,7 @@ def test_patience_without_evaluations_is_refused(options):
 # ---- fit: NaN guard ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 4])
 @pytest.mark.parametrize("bad", [0, 2, 6, 8, 10])  # first, inside and last of a call
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(steps_per_call, bad):
@@ -439,6 +443,7 @@ def test_a_gradient_that_is_not_finite_stops_too():
     assert_same(result.state.params, first_params())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 2, 3, 4])
 def test_parameters_poisoned_a_step_earlier_are_not_returned(steps_per_call):
     step, optimizer = exploding(5)
@@ -462,6 +467,7 @@ def test_parameters_poisoned_by_the_last_update_are_noticed():
     assert_finite(result.state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps_per_call", "every"), [(1, 1), (1, 3), (2, 2), (3, 3), (4, 4)])
 @pytest.mark.parametrize("poison", ["batch", "learning rate"])
 def test_the_newest_checkpoint_after_a_bad_step_is_a_good_one(tmp_path, steps_per_call, every, poison):

@@ -75,6 +75,7 @@ def test_a_run_goes_on_while_one_model_is_finite(tmp_path, steps_per_call):
     assert np.all(np.isfinite(result.state.params["w"][1])) and not np.all(np.isfinite(result.state.params["w"][0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_call", [1, 3])
 def test_a_run_ends_where_no_model_is_finite(steps_per_call):
     def poisoned(step):
@@ -86,6 +87,7 @@ def test_a_run_ends_where_no_model_is_finite(steps_per_call):
     assert_close(result.state.params, run(several(), steps=7).state.params)
 
 
+@pytest.mark.slow
 def test_several_models_are_saved_and_resumed(tmp_path):
     whole = run(several())
     with Checkpoints(tmp_path) as checkpoints:

@@ -158,6 +158,7 @@ def test_clip_value_bounds_each_element():
     assert updates["b"].tolist() == [[2.0], [-1.0], [-0.25]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bound", "factor"), [(6.5, 0.5), (20.0, 1.0)])
 def test_clip_norm_scales_the_whole_gradient(bound, factor):
     optimizer = rnnjax.training.get_optimizer("sgd", 1.0, clip_norm=bound)

@@ -166,6 +166,7 @@ def test_others_are_not_warned_of(version, machine):
         warn_if_wrong(version, machine)
 
 
+@pytest.mark.slow
 def test_importing_the_library_twice_warns_once():
     program = """
 import platform, warnings

@@ -110,6 +110,7 @@ def test_losses_after_resuming_mid_epoch_are_those_of_the_uninterrupted_run(tmp_
     assert_same((second.state.params, second.state.carry), (whole.state.params, whole.state.carry))
 
 
+@pytest.mark.slow
 def test_the_resumed_run_needs_its_carry_and_its_key(tmp_path):
     """The test above can fail: with another key the losses are others."""
     step, state, window = language_model()

@@ -30,6 +30,7 @@ def test_memory(tmp_path, capsys):
     assert last_line(capsys.readouterr().out)["exponent_sqrt"] == numbers["exponent_sqrt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", memory.MODES)
 def test_any_cell_can_be_measured_in_any_mode(mode):
     for cell in ("rnn", "gru"):

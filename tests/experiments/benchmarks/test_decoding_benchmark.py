@@ -53,6 +53,7 @@ def test_headline():
     }
 
 
+@pytest.mark.slow
 def test_scores_of_the_twin_are_those_of_the_model(small):
     """The model, asked token by token, gives a hypothesis the score that the twin says it has."""
     found = jax.jit(lambda: decoding.twin(small, small.weights, small.memory))()

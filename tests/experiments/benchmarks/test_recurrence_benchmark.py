@@ -74,6 +74,7 @@ def test_peers_agree(peer, row):
     check(peer, row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_reference_is_the_python_loop(cell):
     problem = base.draw(Row("unroll", cell, B, H, T), seed=0)

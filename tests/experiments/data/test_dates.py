@@ -102,6 +102,7 @@ def test_persian_dates_have_persian_digits():
         assert not any(re.search("[۰-۹]", form) for form in human_forms(day, locale))
 
 
+@pytest.mark.slow
 def test_no_form_can_be_read_in_two_ways():
     # Every day of a year and of a leap year in every form, whatever the case: years always have four digits, so
     # that only day and month could be mistaken.

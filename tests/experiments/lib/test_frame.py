@@ -214,6 +214,7 @@ def line(toy, capsys, monkeypatch):
     return lambda *args: run(toy, capsys, monkeypatch, *args)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files_and_ends_with_the_result(toy, line):
     status, out, _ = line("--seed", "3")
     last = out.splitlines()[-1]
@@ -230,6 +231,7 @@ def test_a_run_leaves_its_files_and_ends_with_the_result(toy, line):
     assert len(report.read_metrics(folder / "two" / "metrics.jsonl")) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_is_interrupted_says_how_to_go_on_and_trains_nothing_twice(toy, line, sign, status):
     def interrupt(name, step):
