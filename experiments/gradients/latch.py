@@ -1,0 +1,54 @@
+"""The latch: a network reads symbols, and names the first of them at the end. After Bengio et al. 1994."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import rnnjax
+from experiments.lib.readout import make_readout
+
+SYMBOLS = 4  # to remember, and as many that distract
+
+
+class Batch(NamedTuple):
+    """Sequences, one-hot `[T, B, 8]`: one of four symbols first, then four others at random; and the first `[B]`."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+
+def draw(rng: np.random.Generator, count: int, length: int) -> Batch:
+    """Draws sequences of T = length steps."""
+    ids = rng.integers(SYMBOLS, 2 * SYMBOLS, size=(length, count))
+    ids[0] = rng.integers(SYMBOLS, size=count)
+    return Batch(np.eye(2 * SYMBOLS, dtype=np.float32)[ids], ids[0])
+
+
+def batches_of(config: Any, number: int = 0) -> Callable[[int], Batch]:
+    """`step -> Batch`, fresh sequences for every step, and others for every number."""
+    return lambda step: draw(np.random.default_rng((config.seed, 0, number, step)), config.batch, config.length)
+
+
+def held_out_of(config: Any) -> Batch:
+    """Draws sequences that are not trained on."""
+    return draw(np.random.default_rng((config.seed, 1)), config.held_out, config.length)
+
+
+def make_model(cell: rnnjax.Cell, hidden: int):
+    """Makes `key -> params`, `(params, batch, *, key) -> SumCount` in nats per sequence, and `right`.
+
+    `(params, batch) -> [B]` tells which sequences have their first symbol named.
+    """
+    init, apply = make_readout(cell, hidden, SYMBOLS)
+
+    def loss_fn(params, batch, *, key):
+        del key
+        return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.inputs)[-1], batch.targets)
+
+    @jax.jit
+    def right(params, batch):
+        return apply(params, batch.inputs)[-1].argmax(axis=-1) == batch.targets
+
+    return init, loss_fn, right
