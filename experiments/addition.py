@@ -129,8 +129,8 @@ def main(config: Config) -> dict:
     if found.weights is not None:
         row = int(pairs.source_lengths.argmax())
         question, answer = SYMBOLS.decode(pairs.sources[row]), [*SYMBOLS.decode(found.tokens[row]), "end"]
-        weights = found.weights[row, : found.lengths[row], : len(question)]
-        plots.attention_map(run.folder / "attention.png", weights, question, answer, title="Where the decoder looks")
+        written = answer[: found.lengths[row]]
+        plots.attention_map(run.folder / "attention.png", found.weights[row], question, written)
     headline = {
         "exact_match": first.exact["unseen", "beam"].mean,
         "exact_match_greedy": first.exact["unseen", "greedy"].mean,
@@ -151,14 +151,13 @@ def predict(config: search.PredictConfig) -> list[str]:
     model = translator.make_model(trained, SYMBOLS.size, SYMBOLS.size)
     params = search.restore(model, folder)
     find = search.make_search(model, beam_size=config.beam, max_steps=trained.digits + 4)
-    answers = []
-    for line in search.lines_to_answer(config.text):
+
+    def answer(line: str) -> str:
         if not set(line) <= set(SYMBOLS.symbols[4:]):
             raise ValueError(f"expected digits and a plus, such as 535+61, got {line!r}.")
-        found = find(params, pad_pairs([SYMBOLS.encode(line)], [SYMBOLS.encode("")]))
-        answers.append(SYMBOLS.decode(found.tokens[0]))
-        print(f"{line} = {answers[-1]}", flush=True)
-    return answers
+        return SYMBOLS.decode(find(params, pad_pairs([SYMBOLS.encode(line)], [SYMBOLS.encode("")])).tokens[0])
+
+    return search.answer_lines(config.text, answer, "=")
 
 
 if __name__ == "__main__":

@@ -164,17 +164,17 @@ def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
         axes.legend(frameon=False, fontsize=9)
 
 
-def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:
-    """Draws weights `[T, S]`: a row for each symbol written, a column for each symbol read."""
+def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str]) -> None:
+    """Draws weights `[T, S]`, what lies beyond both left out: a row for each symbol written, a column for each read."""
     tall, wide = len(target), len(source)
+    turned = any(len(symbol) > 2 for symbol in source)
     style = {**STYLE, "figure.figsize": (1.6 + 0.34 * wide, 1.4 + 0.34 * tall), "axes.grid": False}
     with plt.rc_context(style):
         canvas, axes = plt.subplots(layout="constrained")
-        image = axes.imshow(weights, cmap="cividis", vmin=0, vmax=1, aspect="equal")
-        turned = any(len(symbol) > 2 for symbol in source)
+        image = axes.imshow(weights[:tall, :wide], cmap="cividis", vmin=0, vmax=1, aspect="equal")
         axes.set_xticks(range(wide), source, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(range(tall), target)
-        axes.set(title=title, xlabel="read", ylabel="written")
+        axes.set(title="Where the decoder looks", xlabel="read", ylabel="written")
         axes.spines[:].set_visible(False)
         canvas.colorbar(image, ax=axes, label="weight", shrink=0.8)
         canvas.savefig(path, bbox_inches="tight")

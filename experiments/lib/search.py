@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,22 +97,16 @@ def attribution(scorer, params: Params, pairs: Pairs, found: Decoded) -> rnnjax.
     return rnnjax.decoding.attribute_errors(of_reference, of_hypothesis, correct=exact_match(found, pairs))
 
 
-def exposure_bias(model: Translator, params: Params, pairs: Pairs) -> rnnjax.seq2seq.ExposureBias:
-    """The loss by position with the truth before it, and with own samples before it."""
+def make_exposure(model: Translator, pairs: Pairs) -> Callable[[Params], rnnjax.seq2seq.ExposureBias]:
+    """`params -> ExposureBias`: the loss by position with the truth before it, and with own samples before it."""
+    options = {"lengths": pairs.target_lengths, "bos_id": BOS, "key": jax.random.key(model.options.seed)}
 
     @jax.jit
     def measure(params):
         memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
-        return rnnjax.seq2seq.exposure_bias(
-            model.step_fn(params, memory),
-            carry,
-            pairs.targets.T,
-            lengths=pairs.target_lengths,
-            bos_id=BOS,
-            key=jax.random.key(model.options.seed),
-        )
+        return rnnjax.seq2seq.exposure_bias(model.step_fn(params, memory), carry, pairs.targets.T, **options)
 
-    return measure(params)
+    return measure
 
 
 def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded], limit: int = 512):
@@ -145,14 +139,12 @@ def restore(model: Translator, folder: Path) -> Params:
     return rnnjax.training.restore_params(folder / "checkpoints", like).tree
 
 
-def lines_to_answer(text: str) -> Iterator[str]:
-    """Yields the text, or what is typed line by line."""
-    if text:
-        yield text
-        return
-    if sys.stdin.isatty():
+def answer_lines(text: str, answer: Callable[[str], str], mark: str) -> list[str]:
+    """Answers the text, or what is typed line by line, and prints each line, the mark and its answer."""
+    if not text and sys.stdin.isatty():
         print("One per line; an empty line ends.", flush=True)
-    for line in sys.stdin:
-        if not line.strip():
-            return
-        yield line.strip()
+    answers = []
+    for line in [text] if text else iter(lambda: sys.stdin.readline().strip(), ""):
+        answers.append(answer(line))
+        print(f"{line} {mark} {answers[-1]}", flush=True)
+    return answers
