@@ -11,7 +11,7 @@ becomes of sums of four digits, longer than any in training.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,21 +69,13 @@ def encode(numbers: np.ndarray, digits: int) -> Pairs:
 
 
 class Learned(NamedTuple):
-    """A model after training.
-
-    Attributes:
-      model: the `Translator`.
-      params: of it.
-      updates: done.
-      found: answers of the beam search to the unseen pairs.
-      exact: share of right answers by set ("unseen", "longer") and search ("greedy", "beam").
-    """
+    """A model after training."""
 
     model: translator.Translator
-    params: Any
+    params: translator.Params
     updates: int
-    found: search.Decoded
-    exact: dict[tuple[str, str], Interval]
+    found: search.Decoded  # answers of the beam search to the unseen pairs
+    exact: dict[tuple[str, str], Interval]  # right answers by set (unseen, longer) and search (greedy, beam)
 
 
 def learn(config: Config, folder: Path, name: str, training: Pairs, held_out: dict[str, Pairs]) -> Learned:
@@ -107,10 +99,8 @@ def main(config: Config) -> dict:
     numbers, unseen = split(config)
     more = config.digits + 1
     longer = np.random.default_rng(config.seed + 1).integers(10**config.digits, 10**more, (config.held_out // 4, 2))
-    training, held_out = (
-        encode(numbers, config.digits),
-        {"unseen": encode(unseen, more), "longer": encode(longer, more)},
-    )
+    training = encode(numbers, config.digits)
+    held_out = {"unseen": encode(unseen, more), "longer": encode(longer, more)}
 
     first = learn(config, run.folder, "", training, held_out)
     learned = {f"{config.attention} attention": first}
@@ -149,13 +139,12 @@ def predict(config: search.PredictConfig) -> list[str]:
     folder = report.find_run(config.out, "addition")
     trained = report.read_config(folder, Config)
     model = translator.make_model(trained, SYMBOLS.size, SYMBOLS.size)
-    params = search.restore(model, folder)
-    find = search.make_search(model, beam_size=config.beam, max_steps=trained.digits + 4)
+    find = search.restore(model, folder, beam_size=config.beam, max_steps=trained.digits + 4)
 
     def answer(line: str) -> str:
         if not set(line) <= set(SYMBOLS.symbols[4:]):
             raise ValueError(f"expected digits and a plus, such as 535+61, got {line!r}.")
-        return SYMBOLS.decode(find(params, pad_pairs([SYMBOLS.encode(line)], [SYMBOLS.encode("")])).tokens[0])
+        return SYMBOLS.decode(find(pad_pairs([SYMBOLS.encode(line)], [[]])).tokens[0])
 
     return search.answer_lines(config.text, answer, "=")
 

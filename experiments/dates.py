@@ -75,11 +75,10 @@ def predict(config: search.PredictConfig) -> list[str]:
     folder = report.find_run(config.out, "dates")
     symbols = Symbols.load(folder / "source.json")
     model = translator.make_model(report.read_config(folder, Config), symbols.size, ISO.size)
-    params = search.restore(model, folder)
-    find = search.make_search(model, beam_size=config.beam, max_steps=STEPS)
+    find = search.restore(model, folder, beam_size=config.beam, max_steps=STEPS)
 
     def answer(line: str) -> str:
-        return ISO.decode(find(params, encode([DatePair(line, "")], symbols, len(line))).tokens[0])
+        return ISO.decode(find(encode([DatePair(line, "")], symbols, len(line))).tokens[0])
 
     return search.answer_lines(config.text, answer, "->")
 

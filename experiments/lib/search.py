@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,19 +17,12 @@ from experiments.lib.translator import Params, Translator, target_loss
 
 
 class Decoded(NamedTuple):
-    """The best hypothesis for each of N sources.
+    """The best hypothesis for each of N sources."""
 
-    Attributes:
-      tokens: `[N, T]`, PAD after the end.
-      lengths: `[N]`.
-      scores: on the scale of `rnnjax.beam_search`, `[N]`.
-      weights: where the decoder looked, `[N, T, S]`, or None.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    scores: np.ndarray
-    weights: np.ndarray | None
+    tokens: np.ndarray  # [N, T], PAD after the end
+    lengths: np.ndarray  # [N]
+    scores: np.ndarray  # [N], on the scale of `rnnjax.beam_search`
+    weights: np.ndarray | None  # where the decoder looked [N, T, S]
 
 
 def make_search(model: Translator, *, beam_size: int, max_steps: int, length_penalty: float = 0.0, weights=False):
@@ -61,18 +54,13 @@ def make_search(model: Translator, *, beam_size: int, max_steps: int, length_pen
 
 def make_scorer(model: Translator, *, length_penalty: float = 0.0):
     """`(params, pairs) -> scores [N]` of their targets, on the scale of the search."""
+    options = {"bos_id": BOS, "score": rnnjax.decoding.length_normalised(length_penalty)}
 
     @jax.jit
     def scores(params, pairs):
         memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
-        return rnnjax.decoding.score_sequences(
-            model.step_fn(params, memory),
-            carry,
-            pairs.targets,
-            lengths=pairs.target_lengths,
-            bos_id=BOS,
-            score=rnnjax.decoding.length_normalised(length_penalty),
-        ).scores
+        step_fn, lengths = model.step_fn(params, memory), pairs.target_lengths
+        return rnnjax.decoding.score_sequences(step_fn, carry, pairs.targets, lengths=lengths, **options).scores
 
     return lambda params, pairs: training.in_chunks(functools.partial(scores, params), pairs)
 
@@ -114,7 +102,7 @@ def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded
     some = Pairs(*(array[:limit] for array in pairs))
     loss = jax.jit(lambda params: target_loss(model.project(params, model.outputs(params, some)), some).mean)
 
-    def evaluate(state: rnnjax.training.TrainState) -> dict[str, float]:
+    def evaluate(state: rnnjax.training.TrainState) -> dict[str, Any]:
         found = search(state.params, some)
         return {"held_out_loss": loss(state.params), "exact_match": exact_match(found, some).mean()}
 
@@ -133,10 +121,11 @@ class PredictConfig:
     beam: int = 5  # hypotheses that the search keeps, 1 for greedy
 
 
-def restore(model: Translator, folder: Path) -> Params:
-    """Reads the parameters of a run from its newest checkpoint."""
+def restore(model: Translator, folder: Path, **options: Any) -> Callable[[Pairs], Decoded]:
+    """The search of `make_search` with the parameters of a run's newest checkpoint."""
     like = jax.eval_shape(model.init, jax.random.key(0))
-    return rnnjax.training.restore_params(folder / "checkpoints", like).tree
+    params = rnnjax.training.restore_params(folder / "checkpoints", like).tree
+    return functools.partial(make_search(model, **options), params)
 
 
 def answer_lines(text: str, answer: Callable[[str], str], mark: str) -> list[str]:

@@ -21,8 +21,23 @@ import rnnjax
 from experiments.lib import training
 from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.pairs import BOS, Pairs
+from rnnjax.attention import additive_attention, general_attention, local_attention, monotonic_attention
 
-DECAYS = {
+# `(features of a query, features of the memory, attention units) -> mechanism`.
+ATTENTIONS: dict[str, Callable[[int, int, int], Any]] = {
+    "general": lambda q, m, a: general_attention(q, m),
+    "additive": additive_attention,
+    "coverage": functools.partial(additive_attention, coverage=True),
+    "dot": lambda q, m, a: rnnjax.attention.dot_attention(),
+    "scaled_dot": lambda q, m, a: rnnjax.attention.scaled_dot_attention(q),
+    "concat": rnnjax.attention.concat_attention,
+    "location": rnnjax.attention.location_attention,
+    "local": lambda q, m, a: local_attention(general_attention(q, m), window=3, query_size=q),
+    "monotonic": lambda q, m, a: monotonic_attention(additive_attention(q, m, a, normalize=True)),
+    "none": lambda q, m, a: None,
+}
+# `k -> (step -> probability of the truth)`.
+DECAYS: dict[str, Callable[[float], Callable[[int], Any]]] = {
     "none": lambda k: lambda step: 1.0,
     "linear": lambda k: rnnjax.seq2seq.linear_teacher_decay(int(k)),
     "exponential": lambda k: rnnjax.seq2seq.exponential_teacher_decay(1 - 1 / k),
@@ -34,9 +49,7 @@ DECAYS = {
 class Options(training.Options):
     """Options that the experiments share."""
 
-    attention: str = (
-        "general"  # one of ATTENTIONS: general, additive, coverage, dot, concat, location, local, none, ...
-    )
+    attention: str = "general"  # or additive, coverage, dot, scaled_dot, concat, location, local, monotonic, none
     cell: str = "lstm"  # of encoder and decoder: rnn, irnn, gru, simple_gru, mgu, lstm, layer_norm_lstm, ...
     layers: int = 1  # of the encoder, and of the decoder
     hidden: int = 128  # units of a layer
@@ -64,89 +77,37 @@ class Options(training.Options):
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
         check_cell_name(self.cell)
-        for option, known in (("attention", ATTENTIONS), ("truth_decay", DECAYS)):
-            if getattr(self, option) not in known:
-                name, got = option.replace("_", "-"), getattr(self, option)
-                raise ValueError(f"expected --{name} to be one of {', '.join(known)}, got {got!r}.")
+        for name, known in (("attention", ATTENTIONS), ("truth_decay", DECAYS)):
+            if (got := getattr(self, name)) not in known:
+                option = name.replace("_", "-")
+                raise ValueError(f"expected --{option} to be one of {', '.join(known)}, got {got!r}.")
 
 
-SMOKE = {
-    "hidden": 17,
-    "embedding": 11,
-    "batch": 16,
-    "steps": 20,
-    "steps_per_call": 10,
-    "warmup": 5,
-    "beam": 2,
-    "evaluate_every": 10,
-    "checkpoint_every": 10,
-}
-
-
-# ---- the model -----------------------------------------------------------------------------------------------
-
-
-def _additive(query: int, memory: int, size: int, **options: Any) -> rnnjax.attention.Attention:
-    return rnnjax.attention.additive_attention(query, memory, size, **options)
-
-
-# `(features of a query, features of the memory, attention units) -> mechanism`.
-ATTENTIONS: dict[str, Callable[[int, int, int], Any]] = {
-    "general": lambda q, m, a: rnnjax.attention.general_attention(q, m),
-    "additive": _additive,
-    "coverage": functools.partial(_additive, coverage=True),
-    "dot": lambda q, m, a: rnnjax.attention.dot_attention(),
-    "scaled_dot": lambda q, m, a: rnnjax.attention.scaled_dot_attention(q),
-    "concat": lambda q, m, a: rnnjax.attention.concat_attention(q, m, a),
-    "location": lambda q, m, a: rnnjax.attention.location_attention(q, m, a),
-    "local": lambda q, m, a: rnnjax.attention.local_attention(
-        rnnjax.attention.general_attention(q, m), window=3, query_size=q
-    ),
-    "monotonic": lambda q, m, a: rnnjax.attention.monotonic_attention(_additive(q, m, a, normalize=True)),
-    "none": lambda q, m, a: None,
-}
+SMOKE = {"hidden": 17, "embedding": 11, "batch": 16, "steps": 20, "steps_per_call": 10, "warmup": 5, "beam": 2}
+SMOKE |= {"evaluate_every": 10, "checkpoint_every": 10}
 
 
 class Params(NamedTuple):
-    """Parameters.
+    """Parameters of the model."""
 
-    Attributes:
-      source: embeddings of source symbols `[Vs, E]`.
-      target: embeddings of target symbols `[Vt, E]`.
-      encoder: of its layers.
-      bridge: from the last carries of the encoder to the first carry of the decoder.
-      decoder: of the decoder.
-      w_y: output weights `[O, Vt]`.
-      b_y: output bias `[Vt]`.
-    """
-
-    source: jax.Array
-    target: jax.Array
+    source: jax.Array  # embeddings of source symbols [Vs, E]
+    target: jax.Array  # embeddings of target symbols [Vt, E]
     encoder: Any
-    bridge: Any
+    bridge: Any  # from the last carries of the encoder to the first carry of the decoder
     decoder: Any
-    w_y: jax.Array
-    b_y: jax.Array
+    w_y: jax.Array  # output weights [O, Vt]
+    b_y: jax.Array  # output bias [Vt]
 
 
 class Translator(NamedTuple):
-    """The parts of the model, and what it does with its parameters.
-
-    Attributes:
-      options: of the run.
-      sizes: of the vocabularies, `(Vs, Vt)`.
-      encoder: `Encoder`.
-      attention: `Attention`, or None.
-      bridge: `Bridge`.
-      decoder: `Decoder`.
-    """
+    """The parts of the model, and what it does with its parameters."""
 
     options: Options
-    sizes: tuple[int, int]
-    encoder: Any
-    attention: Any
-    bridge: Any
-    decoder: Any
+    sizes: tuple[int, int]  # of the vocabularies, (Vs, Vt)
+    encoder: rnnjax.seq2seq.Encoder
+    attention: rnnjax.attention.Attention | None
+    bridge: rnnjax.seq2seq.Bridge
+    decoder: rnnjax.seq2seq.Decoder
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters."""
@@ -207,7 +168,6 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
     memory_size = 2 * hidden if both and not merge else hidden
     below = [options.embedding] + [memory_size] * (options.layers - 1)
     layers = [(make(size, hidden), make(size, hidden)) if both else make(size, hidden) for size in below]
-    encoder = rnnjax.encoder(layers, reverse=options.reverse, **merge)
     attention = ATTENTIONS[options.attention](hidden, memory_size, hidden)
     first = options.embedding + (memory_size if attention else 0)
     cell = rnnjax.stack([make(size, hidden) for size in [first] + [hidden] * (options.layers - 1)])
@@ -215,11 +175,10 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
         decoder = rnnjax.attention_decoder(cell, attention, attentional_size=hidden)
     else:
         decoder = rnnjax.seq2seq.vector_decoder(cell)
-    ends = [
-        rnnjax.Bidirectional(layer[0].initial_carry(), layer[1].initial_carry()) if both else layer.initial_carry()
-        for layer in layers
-    ]
-    bridge = rnnjax.seq2seq.bridge(rnnjax.Layers(tuple(ends)), cell.initial_carry())
+    carry = make(hidden, hidden).initial_carry()  # of a layer, whatever it reads
+    ends = rnnjax.Layers((rnnjax.Bidirectional(carry, carry) if both else carry,) * options.layers)
+    bridge = rnnjax.seq2seq.bridge(ends, cell.initial_carry())
+    encoder = rnnjax.encoder(layers, reverse=options.reverse, **merge)
     return Translator(options, (source_size, target_size), encoder, attention, bridge, decoder)
 
 
@@ -232,15 +191,10 @@ def shifted(targets: jax.Array) -> jax.Array:
 
 
 class Batch(NamedTuple):
-    """Pairs of an update.
+    """Pairs of an update."""
 
-    Attributes:
-      pairs: B of them.
-      truth: probability of the truth among what the decoder reads `[B]`, the same for all.
-    """
-
-    pairs: Pairs
-    truth: np.ndarray
+    pairs: Pairs  # B of them
+    truth: np.ndarray  # probability of the truth among what the decoder reads [B], the same for all
 
 
 def make_batches(options: Options, pairs: Pairs) -> Callable[[int], Batch]:
