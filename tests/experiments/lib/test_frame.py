@@ -325,8 +325,7 @@ def test_tables_and_quoted_text():
 PROGRAMS = dict(listing.programs())
 EXPERIMENTS = [name for name in PROGRAMS if "." not in name]
 # Still to be given the form of the frame's docstring.
-PENDING = {"cooking", "function_approximation"}
-PENDING |= {"translation"}
+PENDING = {"translation"}
 
 
 def test_every_program_is_listed_with_a_line():
