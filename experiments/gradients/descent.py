@@ -19,19 +19,12 @@ RELU_SCALE = 2.0  # of its orthogonal recurrent weights where a ReLU RNN is to e
 
 
 class Record(NamedTuple):
-    """A descent of S updates.
+    """A descent of S updates."""
 
-    Attributes:
-      points: params before each update, leaves `[S, ...]`; None where they are not kept.
-      losses: there `[S]`.
-      norms: of the gradients there, before clipping `[S]`.
-      params: at the end; the last good ones once a loss or a gradient is not finite.
-    """
-
-    points: Any
-    losses: jax.Array
-    norms: jax.Array
-    params: Any
+    points: Any  # params before each update, leaves `[S, ...]`; None where they are not kept
+    losses: jax.Array  # there `[S]`
+    norms: jax.Array  # of the gradients there, before clipping `[S]`
+    params: Any  # at the end; the last good ones once a loss or a gradient is not finite
 
 
 def descend(loss_fn: Any, optimizer: optax.GradientTransformation, params: Any, batches: Any, *, keep: bool) -> Record:
@@ -100,35 +93,24 @@ def compare_clipping(config: Any, held_out: Batch) -> dict[str, list[tuple[Recor
     """
     ways = {"none": {}, "by value": {"clip_value": config.value_bound}, "by norm": {"clip_norm": config.norm_bound}}
     ways |= {} if config.smoke else {"none, ReLU": {}}
-
-    @functools.cache
-    def batches(number):
-        steps = map(batches_of(config, number), range(config.clip_steps))
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
-
-    def train(name, number):
-        key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
-        init, go, right = models[name]
-        record = jax.device_get(go(init(key), batches(number)))
-        return record, np.asarray(right(record.params, held_out))
-
-    models = {name: _exploding(config, "ReLU" in name, bounds) for name, bounds in ways.items()}
-    counts = {name: 1 if "ReLU" in name else config.clip_seeds for name in ways}
-    bar = tqdm(ways, desc="ways of clipping")
-    return {name: [train(name, number) for number in range(counts[name])] for name in bar}
+    found = {name: [] for name in ways}
+    for name, bounds in tqdm(ways.items(), desc="ways of clipping"):
+        relu = "ReLU" in name
+        weights = jax.nn.initializers.orthogonal(RELU_SCALE if relu else config.clip_scale)
+        activation = jax.nn.relu if relu else jnp.tanh
+        cell = make_cell("rnn", 2 * SYMBOLS, config.trained_hidden, activation=activation, w_h_init=weights)
+        init, loss_fn, right = make_model(cell, config.trained_hidden)
+        optimizer = rnnjax.training.get_optimizer("sgd", config.clip_rate, **bounds)
+        go = jax.jit(functools.partial(descend, loss_fn, optimizer, keep=False))
+        for number in range(1 if relu else config.clip_seeds):
+            key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
+            batches = map(batches_of(config, number), range(config.clip_steps))
+            record = jax.device_get(go(init(key), jax.tree.map(lambda *leaves: np.stack(leaves), *batches)))
+            found[name].append((record, np.asarray(right(record.params, held_out))))
+    return found
 
 
 def summary(record: Record) -> tuple[int, float]:
     """Counts the updates whose loss and gradient are finite, and finds the largest norm among them."""
     finite = np.isfinite(record.losses + record.norms)
     return int(finite.sum()), float(record.norms.max(where=finite, initial=0.0))
-
-
-def _exploding(config: Any, relu: bool, bounds: dict[str, float]):
-    """`key -> params`, `(params, batches) -> Record`, and `right` of a network whose gradients explode."""
-    weights = jax.nn.initializers.orthogonal(RELU_SCALE if relu else config.clip_scale)
-    activation = jax.nn.relu if relu else jnp.tanh
-    cell = make_cell("rnn", 2 * SYMBOLS, config.trained_hidden, activation=activation, w_h_init=weights)
-    init, loss_fn, right = make_model(cell, config.trained_hidden)
-    optimizer = rnnjax.training.get_optimizer("sgd", config.clip_rate, **bounds)
-    return init, jax.jit(functools.partial(descend, loss_fn, optimizer, keep=False)), right

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.gradients.descent import START, WALL, Record
+from experiments.gradients.descent import START, Record
 from experiments.gradients.flow import Look, half_lives
 from experiments.lib import plots
 
@@ -38,22 +38,16 @@ def draw_lags(folder: Path, config: Any, powers: np.ndarray, norms: Mapping[str,
 
 
 def draw_surface(folder: Path, grid: tuple[np.ndarray, ...], walks: Mapping[str, Record]) -> None:
-    """Draws surface.png: the wall in three dimensions, from above with the first walks, and the losses along them."""
+    """Draws surface.png: the loss from above with the first walks, a cut through the wall, and losses of the walks."""
     w, b, losses = grid
-    colours = (plots.COLOURS[1], plots.COLOURS[5])
+    cut = np.abs(w[0] - START[0]).argmin()
     with plots.panels(folder / "surface.png", columns=3, size=(16.5, 5.0)) as axes:
-        canvas, place = axes[0, 0].figure, axes[0, 0].get_subplotspec()
-        axes[0, 0].remove()
-        solid = canvas.add_subplot(place, projection="3d")
-        near = np.abs(b[:, 0] + WALL * w[:, 0] - 0.5) < 2
-        solid.plot_surface(w[near], b[near], losses[near], cmap="cividis", rcount=250, ccount=40, antialiased=False)
-        solid.view_init(elev=35, azim=-120)
-        solid.set_box_aspect(None, zoom=0.9)
-        solid.set(title="the wall", xlabel="w", ylabel="b", zlabel="loss")
-        above, along = axes[0, 1:]
+        above, across, along = axes[0]
         image = above.pcolormesh(w, b, losses, cmap="cividis", shading="gouraud", rasterized=True)
-        canvas.colorbar(image, ax=above, label="loss", shrink=0.8)
-        for (name, found), colour, style in zip(walks.items(), colours, ("--", "-"), strict=True):
+        above.figure.colorbar(image, ax=above, label="loss", shrink=0.8)
+        above.axvline(START[0], color="white", linestyle=":", linewidth=1.2)
+        ways = ((plots.COLOURS[1], "--"), (plots.COLOURS[5], "-"))
+        for (name, found), (colour, style) in zip(walks.items(), ways, strict=True):
             points = found.points[0]
             above.plot(*points.T, style, color=colour, marker=".", markersize=4, linewidth=1.2, label=name)
             above.plot(*points[-1], "*", color=colour, markersize=16, markeredgecolor="white", clip_on=False)
@@ -62,6 +56,8 @@ def draw_surface(folder: Path, grid: tuple[np.ndarray, ...], walks: Mapping[str,
         above.set(title="gradient descent, from the circle to the stars", xlabel="w", ylabel="b")
         above.set(xlim=(2.5, 7.5), ylim=(-4.2, 1.8))
         above.grid(visible=False)
+        across.plot(b[:, cut], losses[:, cut], color=plots.COLOURS[0])
+        across.set(title=f"the wall at w = {START[0]} (dotted)", xlabel="b", ylabel="loss", xlim=(-4.2, 1.8))
         along.set(title="loss along the way", xlabel="update", ylabel="loss", yscale="log")
         along.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 

@@ -63,17 +63,11 @@ def half_lives(norms: np.ndarray) -> np.ndarray:
 
 
 class Look(NamedTuple):
-    """What is seen in a network, before training or after it.
+    """What is seen in a network, before training or after it."""
 
-    Attributes:
-      norms: of the gradient, by lag, for each of B sequences `[T, B]`.
-      spectrum: of the Jacobians of 8 of them, leaves `[8, ...]`.
-      gates: by name, shares of the steps at which each unit is low, and high `[H]`.
-    """
-
-    norms: np.ndarray
-    spectrum: diagnostics.JacobianSpectrum
-    gates: dict[str, diagnostics.Saturation]
+    norms: np.ndarray  # of the gradient, by lag, for each of B sequences `[T, B]`
+    spectrum: diagnostics.JacobianSpectrum  # of the Jacobians of 8 of them, leaves `[8, ...]`
+    gates: dict[str, diagnostics.Saturation]  # by name, shares of the steps at which each unit is low, and high `[H]`
 
 
 def make_look(config: Any, name: str, cell: rnnjax.Cell, inputs: np.ndarray):
