@@ -1,8 +1,120 @@
+"""Figures of the experiments: one look, colour-blind safe, readable at half size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from experiments.lib import report
+
+# Okabe & Ito 2008: distinguishable with every kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "figure.figsize": (7.0, 4.2),
+    "figure.dpi": 150,
+    "font.size": 12,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2.0,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+}
+
+
+@contextmanager
+def figure(
+    path: Path, *, title: str, x: str, y: str, size: tuple[float, float] = STYLE["figure.figsize"]
+) -> Iterator[plt.Axes]:
+    """Yields axes to draw on, with a title and units, and saves them as PNG."""
+    with panels(path, size=size) as axes:
+        axes[0, 0].set(title=title, xlabel=x, ylabel=y)
+        yield axes[0, 0]
+
+
+@contextmanager
+def panels(
+    path: Path,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float],
+    title: str = "",
+    share_x: bool = False,
+    share_y: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yields axes `[rows, columns]` to draw on, and saves them as PNG.
+
+    Args:
+      path: of the PNG.
+      rows: of axes.
+      columns: of axes.
+      size: of the whole in inches.
+      title: over all of them.
+      share_x: whether all axes have the same range of x.
+      share_y: whether all axes have the same range of y.
+    """
+    with plt.rc_context(STYLE):
+        canvas, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=size,
+            squeeze=False,
+            sharex=share_x,
+            sharey=share_y,
+            layout="constrained",
+        )
+        if title:
+            canvas.suptitle(title)
+        try:
+            yield axes
+            canvas.savefig(path)
+        finally:
+            plt.close(canvas)
+
+
+def legend_beside(axes: plt.Axes, title: str = "") -> None:
+    """Puts a legend to the right of the axes, where it covers no curve."""
+    axes.legend(title=title or None, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
+def plain_log(*axes: matplotlib.axis.Axis) -> None:
+    """Writes plain numbers at logarithmic axes (`axes.yaxis`) once all is drawn: 1, 2, 5, 10, or powers of ten."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 60 * low else (1.0,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float) -> None:
+    """Draws points with horizontal intervals (mean, low, high), a row for each; a dashed line at the reference."""
+    for row, (mean, low, high) in enumerate(values.values()):
+        colour = COLOURS[row % len(COLOURS)]
+        axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.axvline(reference, color=COLOURS[6], linestyle="--", linewidth=1.2)
+
+
 def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, float] | None = None) -> None:
-    """Draws loss.png of a run: losses of batches, faint, their running mean, held-out losses, baselines as lines."""
+    """Draws loss.png of a run from its metrics: batches, their running mean, held-out losses, baselines as lines.
+
+    None where nothing was trained.
+    """
     lines, baselines = report.read_metrics(folder / "metrics.jsonl"), baselines or {}
     steps, losses = (np.array([line[name] for line in lines if "loss" in line]) for name in ("step", "loss"))
     at, held_out = ([line[name] for line in lines if "held_out_loss" in line] for name in ("step", "held_out_loss"))
+    if not len(losses):
+        return
     with figure(folder / "loss.png", title=title, x="update", y=y) as axes:
         axes.plot(steps, losses, color=COLOURS[5], linewidth=0.7, alpha=0.6, label="training, each batch")
         width = max(1, len(losses) // 50)
