@@ -19,10 +19,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(
-    values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, draws: int = 2000, seed: int = 0
-) -> Interval:
-    """Takes the mean of values `[N]` in order of time, with a moving-block bootstrap.
+def bootstrap(values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, seed: int = 0) -> Interval:
+    """Takes the mean of values `[N]` in order of time, with a moving-block bootstrap of 2,000 draws.
 
     Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
 
@@ -30,12 +28,11 @@ def bootstrap(
       values: `[N]`, such as absolute errors, or 1 for each right answer.
       over: values `[N]` whose mean it is divided by, such as the errors of another forecast; None for none.
       block: how many neighbours depend on each other, such as overlapping forecasts; 1 for independent ones.
-      draws: number of resampled means.
       seed: the same one gives the same interval.
     """
     rng = np.random.default_rng(seed)
     count, block = len(values), min(block, len(values))
-    blocks = rng.integers(count - block + 1, size=(draws, -(-count // block)))
+    blocks = rng.integers(count - block + 1, size=(2000, -(-count // block)))
 
     def drawn(values):
         sums = np.convolve(values, np.ones(block), mode="valid")  # of every block

@@ -34,7 +34,6 @@ def new_run_folder(out: str, name: str) -> Path:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-
     except OSError as error:
         raise OSError(
             f"expected a folder that can be written, got {folder} ({error.strerror}); pass another --out."
