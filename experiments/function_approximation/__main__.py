@@ -65,7 +65,7 @@ class Config(training.Options):
                 raise ValueError(f"expected --{name} from 1, got {getattr(self, name)}.")
 
 
-SMOKE = {"functions": ("sine", "logistic"), "training": 300, "validation": 100, "held_out": 150, "window": 20}
+SMOKE = {"functions": ("sine", "logistic"), "training": 300, "validation": 150, "held_out": 150, "window": 20}
 SMOKE |= {"horizon": 30, "runs": 5, "hidden": 8, "steps": 100}
 
 

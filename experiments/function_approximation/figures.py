@@ -33,7 +33,7 @@ def draw_dots(axes: Any, observed: np.ndarray, first: int) -> None:
 def draw_grid(
     path: Path, found: Mapping[str, Any], draw: Callable[[Any, Any, int], None], *, title: str, x: str, y: str
 ) -> None:
-    """Draws a panel for each function with `draw(axes, followed, steps)`, and the legend in the place after the last."""
+    """Draws a panel for each function with `draw(axes, followed, steps)`, and the legend after the last."""
     rows = -(-(len(found) + 1) // 2)
     with plots.panels(path, rows=rows, columns=2, size=(12.0, 0.6 + 2.5 * rows), title=title) as axes:
         flat = axes.reshape(-1)

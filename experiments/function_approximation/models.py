@@ -65,6 +65,15 @@ def without_state(init: Any, forecast: Callable, config: Any) -> Model:
     return Model(init, forecast, run)
 
 
+class MLPParams(NamedTuple):
+    """Parameters of the MLP."""
+
+    w_h: jax.Array  # [T, H]
+    b_h: jax.Array  # [H]
+    w_y: jax.Array  # [H, 1]
+    b_y: jax.Array  # []
+
+
 def mlp(config: Any, size: int) -> Model:
     """One hidden layer over the window, with about so many parameters in all: y = w_y tanh(W_h x + b_h) + b_y."""
     hidden = max(1, round((size - 1) / (config.window + 2)))
@@ -73,18 +82,22 @@ def mlp(config: Any, size: int) -> Model:
         key_h, key_y = jax.random.split(key)
         draw = jax.nn.initializers.glorot_uniform()
         w_h, w_y = draw(key_h, (config.window, hidden)), draw(key_y, (hidden, 1))
-        return {"w_h": w_h, "b_h": jnp.zeros(hidden), "w_y": w_y, "b_y": jnp.zeros(())}
+        return MLPParams(w_h, jnp.zeros(hidden), w_y, jnp.zeros(()))
 
     def forecast(params, windows):
-        h = jnp.tanh(jnp.matmul(windows.T, params["w_h"]) + params["b_h"][None])
-        return (jnp.matmul(h, params["w_y"]) + params["b_y"]).T
+        h = jnp.tanh(jnp.matmul(windows.T, params.w_h) + params.b_h[None])
+        return (jnp.matmul(h, params.w_y) + params.b_y).T
 
     return without_state(init, forecast, config)
 
 
 def autoregression(config: Any) -> Model:
     """x_{t+1} = a_1 x_t + ... + a_T x_{t+1-T} + b; its parameters are a `series.LinearModel`."""
-    return without_state(None, lambda params, windows: params.predict(windows.T).T, config)
+
+    def forecast(params, windows):
+        return (jnp.matmul(windows.T, params.weights[:-1]) + params.weights[-1:]).T
+
+    return without_state(None, forecast, config)
 
 
 def make_models(config: Any) -> tuple[dict[str, Model], int]:

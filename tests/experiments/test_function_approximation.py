@@ -82,6 +82,7 @@ def test_held_out_part_changes_no_fit():
     assert fits[0][1] == fits[1][1] and np.array_equal(fits[0][0].weights, fits[1][0].weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_network_eats_its_output(cell):
     """The free run is what the network makes of the window with its own forecasts put behind it, one by one."""
@@ -98,7 +99,7 @@ def test_network_eats_its_output(cell):
 def test_mlp_has_as_many_parameters_and_shifts():
     model = models.mlp(dataclasses.replace(CONFIG, horizon=3), 46)
     params = model.init(jax.random.key(0))
-    assert sum(leaf.size for leaf in params.values()) == 46  # 5 units: 7 * 5 + 5 + 5 + 1
+    assert sum(leaf.size for leaf in params) == 46  # 5 units: 7 * 5 + 5 + 5 + 1
     windows = jax.random.normal(jax.random.key(1), (7, 3))
     free = model.run(params, windows)
     second = model.forecast(params, jnp.concatenate([windows[1:], free[:1]]))
