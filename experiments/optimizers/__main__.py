@@ -75,7 +75,7 @@ class Config(training.Options):
             raise ValueError(f"expected --outliers from 0 to below 1, got {self.outliers}.")
 
 
-SMOKE = {"hidden": 7, "hidden_series": 5, "optimizers": ("adam",), "rates": 2, "loss_rates": (0.01,)}
+SMOKE = {"cell": "rnn", "hidden": 7, "hidden_series": 5, "optimizers": ("adam",), "rates": 2, "loss_rates": (0.01,)}
 SMOKE |= {"losses": ("mean_squared", "huber", "hinge"), "characters": 4000, "values": 2000, "window": 12}
 SMOKE |= {"steps": 20, "steps_per_call": 10, "evaluate_every": 5}
 

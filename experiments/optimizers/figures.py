@@ -28,12 +28,13 @@ def draw_optimizers(folder: Path, every: int, found: Mapping[str, Any], tasks: M
                 axis.axhline(line, color="0.4", linestyle=":")
                 place = {"transform": axis.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": "0.35"}
                 axis.text(0.99, line, base, **place)
-                lowest = min(line, *(min(x.validation) for x in found[name].values()))
+                best = min(min(x.validation) for x in found[name].values())
                 axis.set(title=f"The {name}", xlabel="update", ylabel=f"training loss ({unit})")
-                axis.set(ylim=(0.85 * lowest, top * line))
+                axis.set(ylim=(0.85 * min(line, best), top * max(line, best)))
                 if file == "rates":
                     axis.set(xscale="log", xlabel="learning rate, at its peak (a star at the best)")
                     axis.set(ylabel=f"validation loss ({unit})")
+                    plots.plain_log(axis.xaxis)
                 if name == "series":
                     axis.set(yscale="log")
                     plots.plain_log(axis.yaxis)

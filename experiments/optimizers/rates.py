@@ -76,7 +76,7 @@ class Result(NamedTuple):
 
     test: Interval
     gain: Interval  # over what validation prefers, on the same examples
-    seeds: np.ndarray  # of each of the first weights [S]
+    seeds: list[float]  # of each of the first weights
     error: tuple[float, float]  # median of the scores without their signs, and mean of the scores
 
 
@@ -93,5 +93,5 @@ def compare(task: Task, found: Mapping[str, Found]) -> dict[str, Result]:
         windows, scores = x.mean(axis=(0, 1)), found[name].test.astype(np.float64)
         test, gain = bootstrap(windows, block=5), bootstrap(windows - best, block=5)
         error = np.median(np.abs(scores), axis=(1, 2)).mean(), scores.mean()
-        results[name] = Result(test, gain, x.mean(axis=(1, 2)), error)
+        results[name] = Result(test, gain, x.mean(axis=(1, 2)).tolist(), error)
     return results

@@ -65,7 +65,10 @@ def text_task(config: Any) -> Task:
     ids, size = vocabulary.encode(text), len(vocabulary.symbols)
     parts = cut(ids[:-1], ids[1:], config.window, stride=16)
     init, apply = make_readout(make_cell(config.cell, size, config.hidden), config.hidden, size)
-    losses, baselines = plain(["cross_entropy"]), {"unigram": unigram(ids[: len(ids) // 10 * 8], parts[2].targets, size)}
+    losses, baselines = (
+        plain(["cross_entropy"]),
+        {"unigram": unigram(ids[: len(ids) // 10 * 8], parts[2].targets, size)},
+    )
     nats = get_loss("cross_entropy").values
     return Task(init, lambda params, ids: apply(params, jax.nn.one_hot(ids, size)), losses, nats, baselines, *parts)
 
