@@ -84,8 +84,8 @@ def walk_down(config: Config) -> dict[str, descent.Record]:
     """Gradient descent on the loss surface, from the start that is drawn and from many others."""
     starts = np.random.default_rng(config.seed).uniform((3.0, -4.0), (8.0, 0.0), (config.starts, 2))
     starts = np.concatenate([[descent.START], starts])
-    ways = {"without clipping": None, "clipped by norm": descent.BOUND}
-    return {name: descent.walk(starts, config.descent_steps, bound) for name, bound in ways.items()}
+    ways = {"without clipping": np.inf, "clipped by norm": descent.BOUND}
+    return {name: jax.device_get(descent.walk(starts, config.descent_steps, bound)) for name, bound in ways.items()}
 
 
 def train_and_look(config: Config, run: frame.Run, held_out: Batch) -> dict[str, tuple[Look, Look, Interval]]:

@@ -71,15 +71,16 @@ def surface(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return *grid, np.asarray(losses).reshape(w.shape)
 
 
-def walk(starts: np.ndarray, steps: int, bound: float | None) -> Record:
+@functools.partial(jax.jit, static_argnames="steps")
+def walk(starts: jax.Array, steps: int, bound: float) -> Record:
     """Goes down from each of N starts `[N, 2]`: points `[N, S, 2]`, losses and norms `[N, S]`."""
-    optimizer = rnnjax.training.get_optimizer("sgd", RATE, clip_norm=bound)
+    optimizer = optax.chain(optax.clip_by_global_norm(bound), optax.sgd(RATE))
 
     def one(start):
         return descend(unit_loss, optimizer, Unit(*start), jnp.zeros(steps), keep=True)
 
-    record = jax.device_get(jax.jit(jax.vmap(one))(jnp.asarray(starts, jnp.float32)))
-    return record._replace(points=np.stack(record.points, axis=-1))
+    record = jax.vmap(one)(starts)
+    return record._replace(points=jnp.stack(record.points, axis=-1))
 
 
 # ---- clipping ------------------------------------------------------------------------------------------------
@@ -91,21 +92,35 @@ def compare_clipping(config: Any, held_out: Batch) -> dict[str, list[tuple[Recor
     Returns:
       For each way its records, each with what held-out sequences are right `[N]`.
     """
-    ways = {"none": {}, "by value": {"clip_value": config.value_bound}, "by norm": {"clip_norm": config.norm_bound}}
-    ways |= {} if config.smoke else {"none, ReLU": {}}
-    found = {name: [] for name in ways}
-    for name, bounds in tqdm(ways.items(), desc="ways of clipping"):
-        relu = "ReLU" in name
+    bounds = {
+        "none": (np.inf, np.inf),
+        "by value": (config.value_bound, np.inf),
+        "by norm": (np.inf, config.norm_bound),
+    }
+    bounds |= {} if config.smoke else {"none, ReLU": (np.inf, np.inf)}
+
+    @functools.cache  # one program for all bounds
+    def make(relu):
         weights = jax.nn.initializers.orthogonal(RELU_SCALE if relu else config.clip_scale)
         activation = jax.nn.relu if relu else jnp.tanh
         cell = make_cell("rnn", 2 * SYMBOLS, config.trained_hidden, activation=activation, w_h_init=weights)
         init, loss_fn, right = make_model(cell, config.trained_hidden)
-        optimizer = rnnjax.training.get_optimizer("sgd", config.clip_rate, **bounds)
-        go = jax.jit(functools.partial(descend, loss_fn, optimizer, keep=False))
-        for number in range(1 if relu else config.clip_seeds):
+
+        @jax.jit
+        def train(params, batches, value, norm):
+            clips = optax.clip(value), optax.clip_by_global_norm(norm)
+            return descend(loss_fn, optax.chain(*clips, optax.sgd(config.clip_rate)), params, batches, keep=False)
+
+        return init, train, right
+
+    found = {name: [] for name in bounds}
+    for name, bound in tqdm(bounds.items(), desc="ways of clipping"):
+        init, train, right = make("ReLU" in name)
+        for number in range(1 if "ReLU" in name else config.clip_seeds):
             key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
             batches = map(batches_of(config, number), range(config.clip_steps))
-            record = jax.device_get(go(init(key), jax.tree.map(lambda *leaves: np.stack(leaves), *batches)))
+            batches = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+            record = jax.device_get(train(init(key), batches, *bound))
             found[name].append((record, np.asarray(right(record.params, held_out))))
     return found
 

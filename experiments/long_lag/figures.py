@@ -43,7 +43,7 @@ def draw_memory(folder: Path, config: Any, carries: Any, inputs: np.ndarray) -> 
 def draw_ways(folder: Path, config: Any, reached: Mapping[str, Sequence[Any]]) -> None:
     """Draws ways.png: updates until solved by way and lag, a cross where they were not enough."""
     updates = np.full((len(reached), len(config.lags)), np.nan)
-    title = f"Adding problem, {config.lag_steps:,} updates"
+    title = f"Adding problem: updates until each T is solved, of {config.lag_steps:,}"
     with plots.figure(folder / "ways.png", title=title, x="T (steps)", y="", size=(9.5, 5.2)) as axes:
         for row, tried in enumerate(reached.values()):
             for column, one in enumerate(tried):
