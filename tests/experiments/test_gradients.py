@@ -31,6 +31,7 @@ def test_smoke_leaves_its_files(smoke):
     assert str(result["half_life_rnn"]) in text and json.loads((folder / "config.json").read_text())["lag"] == 20
 
 
+@pytest.mark.slow
 def test_norms_of_a_linear_network_are_powers():
     linear = rnnjax.rnn(8, SMOKE.hidden, activation=jax.nn.identity)
     norms = flow.norms_by_seed(SMOKE, linear, (0.5, 1.25))  # [S, T, W]

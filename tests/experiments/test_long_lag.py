@@ -118,6 +118,7 @@ def test_right_is_every_allowed_symbol_before_every_other():
 # ---- ways ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_gradient_of_1997_flows_through_the_cell_state_only():
     cell = rnnjax.lstm(2, 3)
     params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (7, 5, 2))
@@ -149,6 +150,7 @@ def test_ways_begin_as_they_say(name):
         assert jnp.array_equal(b_f, -b_i) if way.biases == "chrono" else jnp.all(b_f == kept[way.biases])
 
 
+@pytest.mark.slow
 def test_gradient_of_50_steps_does_not_see_what_came_before():
     batch = lags.adding(np.random.default_rng(0), 3, 100)
 
@@ -161,6 +163,7 @@ def test_gradient_of_50_steps_does_not_see_what_came_before():
     assert not cut[:50].any() and cut[50:].any() and full[:50].any()
 
 
+@pytest.mark.slow
 def test_a_lag_is_solved_and_the_best_rate_counts():
     config = Config(lag_steps=400, lag_rates=(0.02, 0.0), lag_hidden=8)
     _, updates, mse = ways.attempt(config, "LSTM, chrono", 6)
