@@ -102,9 +102,10 @@ def test_both_have_as_many_parameters(cell):
     assert width_for(3 * 7 + 7 + 49 + 7 + 14 + 2, 3) == 7
 
 
+@pytest.mark.slow
 def test_padding_changes_no_answer():
     init, apply = make_model(Config(hidden=7), "rnn", 2, 30, True)
-    params, apply = init(jax.random.key(0)), jax.jit(apply)
+    params, apply = jax.jit(init)(jax.random.key(0)), jax.jit(apply)
     xs = np.random.default_rng(0).standard_normal((11, 3, 2)).astype(np.float32)
     lengths, noisy = np.array([11, 4, 7]), xs.copy()
     noisy[4:, 1] = 9.0
