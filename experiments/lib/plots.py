@@ -133,15 +133,15 @@ def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, floa
 
 def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
     """Draws `rnnjax.seq2seq.ExposureBias` by name: the loss after own samples, solid, and after the truth, dashed."""
-    with figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
+    with figure(path, title=title, x="position in the target", y="loss (nats per symbol)", size=(10.0, 4.2)) as axes:
         for colour, (name, bias) in zip(COLOURS, biases.items(), strict=False):
             there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
             positions = np.arange(1, len(there) + 1)[there]
-            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "o--", "truth")):
-                label = f"{name}, {what} before it" if len(biases) == 1 else f"{name}, {what}"
+            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "--", "truth")):
+                label = f"{name}, after {what}"
                 axes.plot(positions, np.asarray(parts.mean)[there], style, color=colour, markersize=4, label=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False, fontsize=9)
+        legend_beside(axes)
 
 
 def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str]) -> None:

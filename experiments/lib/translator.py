@@ -83,8 +83,8 @@ class Options(training.Options):
                 raise ValueError(f"expected --{option} to be one of {', '.join(known)}, got {got!r}.")
 
 
-SMOKE = {"hidden": 17, "embedding": 11, "batch": 16, "steps": 20, "steps_per_call": 10, "warmup": 5, "beam": 2}
-SMOKE |= {"evaluate_every": 10, "checkpoint_every": 10}
+SMOKE = {"cell": "rnn", "hidden": 17, "embedding": 11, "batch": 16, "steps": 20, "steps_per_call": 10, "warmup": 5}
+SMOKE |= {"evaluate_every": 10, "checkpoint_every": 10, "beam": 2}
 
 
 class Params(NamedTuple):

@@ -48,7 +48,7 @@ def test_addition_holds_out_what_it_says():
 def test_dates_leaves_its_files_and_answers(dates_run):
     folder, result = dates_run
     assert 0 <= result["exact_match"] <= 1
-    assert figures_of(folder) == {"loss", *(f"attention_{i}" for i in range(5))}
+    assert figures_of(folder) == {"attention_0", "attention_1", "loss"}
     (answer,) = dates.predict(search.PredictConfig(out=str(folder), text="July 20th 1969", beam=1))
     assert set(answer) <= set("0123456789-")
 
