@@ -40,21 +40,17 @@ def projection(key: jax.Array, size: int) -> jax.Array:
 
 def norms_by_seed(config: Any, cell: rnnjax.Cell, scales: Sequence[float] = (1.0,)) -> np.ndarray:
     """Norms `[S, T, W]`, a network and an input for each of S seeds, its recurrent weights times each of W scales."""
+    key_cell, key_x, key_loss = jax.random.split(jax.random.key(config.seed), 3)
+    params = jax.vmap(cell.init)(jax.random.split(key_cell, config.seeds))
+    inputs = jax.random.normal(key_x, (config.seeds, config.lag, 2 * SYMBOLS))
+    directions = jax.vmap(lambda key: projection(key, config.hidden))(jax.random.split(key_loss, config.seeds))
 
     def one(params, xs, direction, scale):
         params = params._replace(w_h=params.w_h * scale)
         return diagnostics.gradient_norms(cell, params, xs, lambda carry, ys: jnp.vdot(ys[-1], direction)).whole
 
-    @jax.jit
-    def norms(key, scales):
-        key_cell, key_x, key_loss = jax.random.split(key, 3)
-        params = jax.vmap(cell.init)(jax.random.split(key_cell, config.seeds))
-        inputs = jax.random.normal(key_x, (config.seeds, config.lag, 2 * SYMBOLS))
-        directions = jax.vmap(lambda key: projection(key, config.hidden))(jax.random.split(key_loss, config.seeds))
-        scaled = jax.vmap(one, (None, None, None, 0), 1)
-        return jax.vmap(scaled, (0, 0, 0, None))(params, inputs, directions, scales)
-
-    return np.asarray(norms(jax.random.key(config.seed), jnp.asarray(scales)))
+    scaled = jax.vmap(one, (None, None, None, 0), 1)
+    return np.asarray(jax.jit(jax.vmap(scaled, (0, 0, 0, None)))(params, inputs, directions, jnp.asarray(scales)))
 
 
 def half_lives(norms: np.ndarray) -> np.ndarray:
