@@ -137,7 +137,7 @@ def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
         for colour, (name, bias) in zip(COLOURS, biases.items(), strict=False):
             there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
             positions = np.arange(1, len(there) + 1)[there]
-            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "--", "truth")):
+            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "--", "the truth")):
                 label = f"{name}, after {what}"
                 axes.plot(positions, np.asarray(parts.mean)[there], style, color=colour, markersize=4, label=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
