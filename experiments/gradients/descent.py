@@ -13,21 +13,23 @@ import rnnjax
 from experiments.gradients.latch import SYMBOLS, Batch, batches_of, make_model
 from experiments.lib.cells import make_cell
 
-START, RATE, BOUND = (5.4, -1.8), 0.5, 0.2  # on the loss surface
+# On the loss surface: a walk that meets the wall, how many others, updates, the learning rate, the bound of clipping.
+START, STARTS, STEPS, RATE, BOUND = (5.4, -1.8), 500, 200, 0.5, 0.2
 WALL = 0.622  # it runs along b = 0.5 - 0.622 w, where h_0 is a fixed point: so does the grid, or the picture has teeth
-RELU_SCALE = 2.0  # of its orthogonal recurrent weights where a ReLU RNN is to explode
+# In networks: the learning rate, the bounds of clipping, scales of the first recurrent weights, of tanh and of ReLU.
+CLIP_RATE, BY_VALUE, BY_NORM, SCALE, RELU_SCALE = 0.1, 0.1, 1.0, 1.5, 2.0
 
 
 class Record(NamedTuple):
     """A descent of S updates."""
 
-    points: Any  # params before each update, leaves `[S, ...]`; None where they are not kept
-    losses: jax.Array  # there `[S]`
-    norms: jax.Array  # of the gradients there, before clipping `[S]`
+    points: Any  # params before each update, leaves [S, ...]
+    losses: jax.Array  # there [S]
+    norms: jax.Array  # of the gradients there, before clipping [S]
     params: Any  # at the end; the last good ones once a loss or a gradient is not finite
 
 
-def descend(loss_fn: Any, optimizer: optax.GradientTransformation, params: Any, batches: Any, *, keep: bool) -> Record:
+def descend(loss_fn: Any, optimizer: optax.GradientTransformation, params: Any, batches: Any) -> Record:
     """Makes an update for each of the batches, leaves `[S, ...]`."""
     update = rnnjax.training.make_train_step(loss_fn, optimizer)
 
@@ -36,96 +38,83 @@ def descend(loss_fn: Any, optimizer: optax.GradientTransformation, params: Any, 
         after, metrics = update(state, batch)
         good &= jnp.isfinite(metrics.loss) & jnp.isfinite(metrics.grad_norm)
         after = jax.tree.map(functools.partial(jnp.where, good), after, state)
-        return (after, good), (state.params if keep else None, metrics.loss, metrics.grad_norm)
+        return (after, good), (state.params, metrics.loss, metrics.grad_norm)
 
     state = rnnjax.training.init_state(params, optimizer, key=jax.random.key(0))
     (state, _), passed = jax.lax.scan(body, (state, jnp.array(True)), batches)
     return Record(*passed, state.params)
 
 
+def summary(record: Record) -> tuple[int, float]:
+    """Counts the updates whose loss and gradient are finite, and finds the largest norm among them."""
+    finite = np.isfinite(record.losses + record.norms)
+    return int(finite.sum()), float(record.norms.max(where=finite, initial=0.0))
+
+
 # ---- the loss surface ----------------------------------------------------------------------------------------
 
 
-class Unit(NamedTuple):
-    """The recurrent weight and the bias of a network of one unit, `[]` each."""
-
-    w: jax.Array
-    b: jax.Array
-
-
-def unit_loss(params: Unit, batch: Any = None, *, key: Any = None) -> rnnjax.losses.SumCount:
-    """(h_50 - 0.7)^2 of h_t = sigmoid(w h_{t-1} + b) from h_0 = sigmoid(0.5), as in Pascanu et al. 2013."""
-    del batch, key
+def unit_loss(point: jax.Array, batch: Any = None, *, key: Any = None) -> rnnjax.losses.SumCount:
+    """(h_50 - 0.7)^2 of h_t = sigmoid(w h_{t-1} + b) from h_0 = sigmoid(0.5), at a point (w, b)."""
     cell = rnnjax.rnn(1, 1, activation=jax.nn.sigmoid)
-    weights = rnnjax.RNNParams(w_x=jnp.zeros((1, 1)), w_h=params.w.reshape(1, 1), b=params.b.reshape(1))
+    weights = rnnjax.RNNParams(w_x=jnp.zeros((1, 1)), w_h=point[:1, None], b=point[1:])
     start = rnnjax.RNNCarry(jax.nn.sigmoid(jnp.full(1, 0.5)))
     carry, _ = rnnjax.unroll(cell, weights, jnp.zeros((50, 1)), start)
     return rnnjax.losses.masked_mean((carry.h - 0.7) ** 2)
 
 
-def surface(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Computes w, b and the loss on a grid `[rows, 120]` that follows the wall."""
-    w, across = np.meshgrid(np.linspace(2.5, 8.0, 120), np.linspace(-3.2, 8.2, rows))
-    grid = Unit(w, across - WALL * w)
-    losses = jax.jit(jax.vmap(lambda unit: unit_loss(unit).sum))(Unit(*(jnp.asarray(x.ravel()) for x in grid)))
-    return *grid, np.asarray(losses).reshape(w.shape)
+def surface() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Computes w, b and the loss on a grid `[600, 120]` that follows the wall."""
+    w, across = np.meshgrid(np.linspace(2.5, 8.0, 120), np.linspace(-3.2, 8.2, 600))
+    b = across - WALL * w
+    losses = jax.jit(jax.vmap(lambda point: unit_loss(point).sum))(jnp.stack([w.ravel(), b.ravel()], axis=1))
+    return w, b, np.asarray(losses).reshape(w.shape)
 
 
-@functools.partial(jax.jit, static_argnames="steps")
-def walk(starts: jax.Array, steps: int, bound: float) -> Record:
+@jax.jit
+def walk(starts: jax.Array, bound: float) -> Record:
     """Goes down from each of N starts `[N, 2]`: points `[N, S, 2]`, losses and norms `[N, S]`."""
     optimizer = optax.chain(optax.clip_by_global_norm(bound), optax.sgd(RATE))
+    return jax.vmap(lambda start: descend(unit_loss, optimizer, start, jnp.zeros(STEPS)))(starts)
 
-    def one(start):
-        return descend(unit_loss, optimizer, Unit(*start), jnp.zeros(steps), keep=True)
 
-    record = jax.vmap(one)(starts)
-    return record._replace(points=jnp.stack(record.points, axis=-1))
+def walk_down(seed: int) -> dict[str, Record]:
+    """Goes down without clipping and with it, from START first, and then from points that are drawn."""
+    starts = np.random.default_rng(seed).uniform((3.0, -4.0), (8.0, 0.0), (STARTS, 2))
+    starts = jnp.asarray(np.concatenate([[START], starts]), jnp.float32)
+    ways = {"without clipping": np.inf, "clipped by norm": BOUND}
+    return {name: jax.device_get(walk(starts, bound)) for name, bound in ways.items()}
 
 
 # ---- clipping ------------------------------------------------------------------------------------------------
 
 
 def compare_clipping(config: Any, held_out: Batch) -> dict[str, list[tuple[Record, np.ndarray]]]:
-    """Trains the same networks on the same batches with clipping and without, and a ReLU RNN without.
-
-    Returns:
-      For each way its records, each with what held-out sequences are right `[N]`.
-    """
-    bounds = {
-        "none": (np.inf, np.inf),
-        "by value": (config.value_bound, np.inf),
-        "by norm": (np.inf, config.norm_bound),
-    }
-    bounds |= {} if config.smoke else {"none, ReLU": (np.inf, np.inf)}
+    """Trains the same networks on the same batches each way: records, and which held-out sequences are right `[N]`."""
 
     @functools.cache  # one program for all bounds
-    def make(relu):
-        weights = jax.nn.initializers.orthogonal(RELU_SCALE if relu else config.clip_scale)
-        activation = jax.nn.relu if relu else jnp.tanh
+    def make(activation, scale):
+        weights = jax.nn.initializers.orthogonal(scale)
         cell = make_cell("rnn", 2 * SYMBOLS, config.trained_hidden, activation=activation, w_h_init=weights)
-        init, loss_fn, right = make_model(cell, config.trained_hidden)
+        init, loss_fn, right = make_model(cell)
 
         @jax.jit
         def train(params, batches, value, norm):
             clips = optax.clip(value), optax.clip_by_global_norm(norm)
-            return descend(loss_fn, optax.chain(*clips, optax.sgd(config.clip_rate)), params, batches, keep=False)
+            record = descend(loss_fn, optax.chain(*clips, optax.sgd(CLIP_RATE)), params, batches)
+            return record._replace(points=None)
 
         return init, train, right
 
-    found = {name: [] for name in bounds}
-    for name, bound in tqdm(bounds.items(), desc="ways of clipping"):
-        init, train, right = make("ReLU" in name)
-        for number in range(1 if "ReLU" in name else config.clip_seeds):
+    tanh, relu = (jnp.tanh, SCALE), (jax.nn.relu, RELU_SCALE)
+    ways = {"none": (tanh, np.inf, np.inf), "by value": (tanh, BY_VALUE, np.inf), "by norm": (tanh, np.inf, BY_NORM)}
+    ways |= {} if config.smoke else {"none, ReLU": (relu, np.inf, np.inf)}
+    found = {name: [] for name in ways}
+    for name, (network, *bounds) in tqdm(ways.items(), desc="ways of clipping"):
+        init, train, right = make(*network)
+        for number in range(config.clip_seeds if network == tanh else 1):
             key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
             batches = map(batches_of(config, number), range(config.clip_steps))
-            batches = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-            record = jax.device_get(train(init(key), batches, *bound))
+            record = jax.device_get(train(init(key), jax.tree.map(lambda *leaves: np.stack(leaves), *batches), *bounds))
             found[name].append((record, np.asarray(right(record.params, held_out))))
     return found
-
-
-def summary(record: Record) -> tuple[int, float]:
-    """Counts the updates whose loss and gradient are finite, and finds the largest norm among them."""
-    finite = np.isfinite(record.losses + record.norms)
-    return int(finite.sum()), float(record.norms.max(where=finite, initial=0.0))

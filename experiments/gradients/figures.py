@@ -14,6 +14,14 @@ Looks = Mapping[str, tuple[Look, Look]]  # before and after training, by cell
 WHEN = (("before", plots.COLOURS[0], "--", "o"), ("after", plots.COLOURS[1], "-", "x"))
 
 
+def draw_band(axis: Any, norms: np.ndarray, colour: str, style: Any, alpha: float, label: str) -> None:
+    """Draws the median of norms `[T, N]` against the lag, and a band around 80 % of them."""
+    lags = np.arange(len(norms), 0, -1)
+    low, middle, high = np.maximum(np.percentile(norms, [10, 50, 90], axis=1), 1e-300)
+    axis.plot(lags, middle, color=colour, linestyle=style, label=label)
+    axis.fill_between(lags, low, high, color=colour, alpha=alpha)
+
+
 def draw_lags(folder: Path, config: Any, powers: np.ndarray, norms: Mapping[str, np.ndarray]) -> None:
     """Draws lags.png: powers of a matrix with what must be, and untrained cells, with a band over networks."""
     lags = np.arange(config.lag, 0, -1)
@@ -27,11 +35,9 @@ def draw_lags(folder: Path, config: Any, powers: np.ndarray, norms: Mapping[str,
         styles = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
         order = sorted(norms, key=lambda name: -np.median(half_lives(norms[name])))
         for name, colour, style in zip(order, plots.COLOURS, styles, strict=False):
-            low, middle, high = np.maximum(np.percentile(norms[name], [10, 50, 90], axis=1), 1e-300)
-            cells.plot(lags, middle, color=colour, linestyle=style, label=name)
-            cells.fill_between(lags, low, high, color=colour, alpha=0.2)
-        cells.set(title=f"cells, untrained: median and 80 % of {config.seeds} networks")
-        cells.set(ylim=(1e-12, 3), ylabel="norm of dL/d(carry)")
+            draw_band(cells, norms[name], colour, style, 0.2, name)
+        cells.set(title=f"cells, untrained: median and 80 % of {config.seeds} networks", ylim=(1e-12, 3))
+        cells.set(ylabel="norm of dL/d(carry)")
         for axis in axes[0]:
             axis.set(yscale="log", xlabel="lag to the loss (steps)", xlim=(0, config.lag))
             plots.legend_beside(axis)
@@ -68,8 +74,8 @@ def draw_clipping(folder: Path, runs: Mapping[str, list[tuple[Record, Any]]], ch
     width = max(1, updates // 50)
     with plots.panels(folder / "clipping.png", columns=2, size=(14.5, 4.6)) as axes:
         for key, axis in zip(("losses", "norms"), axes[0], strict=True):
-            ways = zip(runs.items(), plots.COLOURS[1:], ("-", "--", ":", "-."), strict=False)
-            for (name, some), colour, style in ways:
+            styles = zip(plots.COLOURS[1:], ("-", "--", ":", "-."), strict=False)
+            for (name, some), (colour, style) in zip(runs.items(), styles, strict=False):
                 for record, _ in some:
                     values = np.pad(getattr(record, key), (width - 1, 0), mode="edge")
                     smooth = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
@@ -85,15 +91,11 @@ def draw_clipping(folder: Path, runs: Mapping[str, list[tuple[Record, Any]]], ch
 
 def draw_learned(folder: Path, looks: Looks) -> None:
     """Draws learned.png: norms against the lag before and after training."""
-    title = "What training does to the gradient"
-    x, y = "lag to the loss (steps)", "norm of dL/d(carry)"
-    with plots.figure(folder / "learned.png", title=title, x=x, y=y, size=(8.6, 4.6)) as axes:
+    labels = {"title": "What training does to the gradient", "x": "lag to the loss (steps)", "y": "norm of dL/d(carry)"}
+    with plots.figure(folder / "learned.png", **labels, size=(8.6, 4.6)) as axes:
         for (name, pair), colour in zip(looks.items(), plots.COLOURS, strict=False):
             for (when, _, style, _), look in zip(WHEN, pair, strict=True):
-                lags = np.arange(len(look.norms), 0, -1)
-                low, middle, high = np.percentile(look.norms, [10, 50, 90], axis=1)
-                axes.plot(lags, middle, style, color=colour, label=f"{name}, {when}")
-                axes.fill_between(lags, low, high, color=colour, alpha=0.15)
+                draw_band(axes, look.norms, colour, style, 0.15, f"{name}, {when}")
         axes.set(yscale="log", xlim=(0, None))
         plots.legend_beside(axes)
 
@@ -103,8 +105,7 @@ def draw_spectra(folder: Path, looks: Looks) -> None:
     circle, bins = np.exp(2j * np.pi * np.linspace(0, 1, 200)), np.geomspace(1e-3, 10, 60)
     sizes = [np.abs(look.spectrum.eigenvalues) for pair in looks.values() for look in pair]
     reach = max(1.2, *(1.05 * np.percentile(size, 99.5) for size in sizes))
-    size = (2.0 + 3.9 * len(looks), 11.0)
-    with plots.panels(folder / "spectra.png", rows=3, columns=len(looks), size=size) as axes:
+    with plots.panels(folder / "spectra.png", rows=3, columns=len(looks), size=(2.0 + 3.9 * len(looks), 11.0)) as axes:
         for column, (name, pair) in zip(axes.T, looks.items(), strict=True):
             for axis, (when, colour, style, _), look in zip(column, WHEN, pair, strict=False):
                 values = look.spectrum.eigenvalues[:2].ravel()
@@ -125,12 +126,8 @@ def draw_spectra(folder: Path, looks: Looks) -> None:
 def draw_saturation(folder: Path, looks: Looks) -> None:
     """Draws saturation.png, a point for each unit: the shares of the steps at which it is high, and low."""
     gates = [(name, pair, gate) for name, pair in looks.items() for gate in pair[0].gates]
-    if not gates:  # such as a ReLU RNN alone
-        return
-    columns = min(3, len(gates))
-    rows = -(-len(gates) // columns)
-    size = (2.0 + 3.6 * columns, 3.9 * rows)
-    with plots.panels(folder / "saturation.png", rows=rows, columns=columns, size=size) as axes:
+    rows = -(-len(gates) // 3)
+    with plots.panels(folder / "saturation.png", rows=rows, columns=3, size=(12.8, 3.9 * rows)) as axes:
         for axis, (name, pair, gate) in zip(axes.flat, gates, strict=False):
             for (when, colour, _, marker), look in zip(WHEN, pair, strict=True):
                 low, high = look.gates[gate]
@@ -140,4 +137,4 @@ def draw_saturation(folder: Path, looks: Looks) -> None:
             axis.set(xlabel="share of steps high", ylabel="share of steps low")
         for axis in axes.flat[len(gates) :]:
             axis.remove()
-        plots.legend_beside(axes[0, columns - 1], "training")
+        plots.legend_beside(axes[0, 2], "training")

@@ -15,7 +15,6 @@ from rnnjax import diagnostics
 
 FLOOR = 1e-35  # below it a float32 gradient loses digits, and is then zero
 GATES = {"lstm": ("forget gate f", "input gate i", "output gate o"), "gru": ("reset gate r", "update gate u")}
-half_life = jax.jit(diagnostics.half_life)
 
 
 def untrained_cells(config: Any) -> dict[str, rnnjax.Cell]:
@@ -55,15 +54,16 @@ def norms_by_seed(config: Any, cell: rnnjax.Cell, scales: Sequence[float] = (1.0
 
 def half_lives(norms: np.ndarray) -> np.ndarray:
     """Half-lives of norms, time on axis 0, from where they can be told from rounding."""
-    return np.asarray(half_life(jnp.asarray(np.where(norms > FLOOR, norms, 0.0), jnp.float32)))
+    norms = jnp.asarray(np.where(norms > FLOOR, norms, 0.0), jnp.float32)
+    return np.asarray(jax.jit(diagnostics.half_life)(norms))
 
 
 class Look(NamedTuple):
     """What is seen in a network, before training or after it."""
 
-    norms: np.ndarray  # of the gradient, by lag, for each of B sequences `[T, B]`
-    spectrum: diagnostics.JacobianSpectrum  # of the Jacobians of 8 of them, leaves `[8, ...]`
-    gates: dict[str, diagnostics.Saturation]  # by name, shares of the steps at which each unit is low, and high `[H]`
+    norms: np.ndarray  # of the gradient, by lag, for each of B sequences [T, B]
+    spectrum: diagnostics.JacobianSpectrum  # of the Jacobians of 8 of them, leaves [8, ...]
+    gates: dict[str, diagnostics.Saturation]  # by name, shares of the steps at which each unit is low, and high [H]
 
 
 def make_look(config: Any, name: str, cell: rnnjax.Cell, inputs: np.ndarray):
@@ -73,23 +73,20 @@ def make_look(config: Any, name: str, cell: rnnjax.Cell, inputs: np.ndarray):
 
     @jax.jit
     def measure(params):
-        loss = lambda carry, ys: jnp.sum(jnp.matmul(ys[-1], direction))  # noqa: E731
-        norms = diagnostics.gradient_norms(cell, params, inputs, loss).whole
+        norms = diagnostics.gradient_norms(cell, params, inputs, lambda _, ys: jnp.sum(jnp.matmul(ys[-1], direction)))
         jacobians = jax.vmap(functools.partial(diagnostics.step_jacobians, cell, params), 1)(inputs[:, :8])
-        return norms, jacobians, diagnostics.activations(cell, params, inputs)
-
-    spectra = jax.jit(jax.vmap(diagnostics.jacobian_spectrum))
+        return norms.whole, jacobians, diagnostics.activations(cell, params, inputs)
 
     def look(params):
         norms, jacobians, found = measure(params)
         sigmoids = [found[key] for key in sorted(found) if key.startswith("sigmoid")]
-        parts = [v[..., i : i + units] for v in sigmoids for i in range(0, v.shape[-1], units)]
+        parts = [values[..., i : i + units] for values in sigmoids for i in range(0, values.shape[-1], units)]
         names = GATES.get(name, [f"gate {i + 1}" for i in range(len(parts))])
-        values, bounds = dict(zip(names, parts, strict=True)), (0.0, 1.0)
-        if not parts and "tanh_0" in found:
-            values, bounds = {"state h": found["tanh_0"]}, (-1.0, 1.0)
-        gates = {gate: diagnostics.saturation(some, bounds=bounds) for gate, some in values.items()}
-        return jax.device_get(Look(norms, spectra(jacobians), gates))
+        gates = {gate: diagnostics.saturation(part) for gate, part in zip(names, parts, strict=True)}
+        if name == "rnn":
+            gates["state h"] = diagnostics.saturation(found["tanh_0"], bounds=(-1.0, 1.0))
+        spectrum = jax.jit(jax.vmap(diagnostics.jacobian_spectrum))(jacobians)
+        return jax.device_get(Look(norms, spectrum, gates))
 
     return look
 

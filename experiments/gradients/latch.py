@@ -13,10 +13,10 @@ SYMBOLS = 4  # to remember, and as many that distract
 
 
 class Batch(NamedTuple):
-    """Sequences, one-hot `[T, B, 8]`: one of four symbols first, then four others at random; and the first `[B]`."""
+    """Sequences: one of four symbols first, then four others at random."""
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    inputs: np.ndarray  # one-hot [T, B, 8]
+    targets: np.ndarray  # the first symbols [B]
 
 
 def draw(rng: np.random.Generator, count: int, length: int) -> Batch:
@@ -36,15 +36,11 @@ def held_out_of(config: Any) -> Batch:
     return draw(np.random.default_rng((config.seed, 1)), config.held_out, config.length)
 
 
-def make_model(cell: rnnjax.Cell, hidden: int):
-    """Makes `key -> params`, `(params, batch, *, key) -> SumCount` in nats per sequence, and `right`.
-
-    `(params, batch) -> [B]` tells which sequences have their first symbol named.
-    """
-    init, apply = make_readout(cell, hidden, SYMBOLS)
+def make_model(cell: rnnjax.Cell):
+    """Makes `key -> params`, a loss in nats per sequence, and `(params, batch) -> [B]`, which symbols are named."""
+    init, apply = make_readout(cell, cell.output_size, SYMBOLS)
 
     def loss_fn(params, batch, *, key):
-        del key
         return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.inputs)[-1], batch.targets)
 
     @jax.jit

@@ -50,23 +50,21 @@ def test_the_loss_of_one_unit():
     h = 1 / (1 + np.exp(-0.5))
     for _ in range(50):
         h = 1 / (1 + np.exp(-(3.0 * h - 1.5)))
-    assert float(descent.unit_loss(descent.Unit(jnp.array(3.0), jnp.array(-1.5))).mean) == pytest.approx(
-        (h - 0.7) ** 2, rel=1e-4
-    )
+    assert float(descent.unit_loss(jnp.array([3.0, -1.5])).mean) == pytest.approx((h - 0.7) ** 2, rel=1e-4)
     # On the line along which the wall runs the start is a fixed point: nothing moves, whatever w is.
     start = 1 / (1 + np.exp(-0.5))
     for w in (2.0, 3.0):
-        on = descent.Unit(jnp.array(w), jnp.array(0.5 - start * w))
+        on = jnp.array([w, 0.5 - start * w])
         assert float(descent.unit_loss(on).mean) == pytest.approx((start - 0.7) ** 2, rel=1e-2)
     assert pytest.approx(start, abs=1e-3) == descent.WALL
 
 
 def test_clipping_bounds_every_step_of_the_descent():
-    starts = np.array([descent.START, (4.9, -2.7)])
-    points, losses, norms, _ = descent.walk(starts, 100, descent.BOUND)  # [N, S, 2]
+    starts = jnp.array([descent.START, (4.9, -2.7)])
+    points, losses, norms, _ = descent.walk(starts, descent.BOUND)  # [N, S, 2]
     steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
     np.testing.assert_allclose(points[:, 0], starts, rtol=1e-6)
-    assert losses.shape == (2, 100)
+    assert losses.shape == (2, descent.STEPS)
     assert norms.max() > 10 * descent.BOUND  # it is needed
     assert steps.max() < 1.01 * descent.RATE * descent.BOUND
 
@@ -92,7 +90,7 @@ def test_a_descent_that_diverges_keeps_its_last_good_params():
         return rnnjax.losses.masked_mean(params * batch)
 
     batches = jnp.array([[1.0], [2.0], [np.nan], [4.0], [5.0]])
-    record = jax.device_get(descent.descend(loss_fn, optimizer, jnp.array(10.0), batches, keep=True))
+    record = jax.device_get(descent.descend(loss_fn, optimizer, jnp.array(10.0), batches))
     assert record.points.tolist() == [10.0, 9.0, 7.0, 7.0, 7.0] and record.params == 7.0
     assert descent.summary(record) == (4, 5.0)
 
