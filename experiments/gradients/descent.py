@@ -54,10 +54,10 @@ def summary(record: Record) -> tuple[int, float]:
 # ---- the loss surface ----------------------------------------------------------------------------------------
 
 
-def unit_loss(point: jax.Array, batch: Any = None, *, key: Any = None) -> rnnjax.losses.SumCount:
+def unit_loss(point: tuple[jax.Array, jax.Array], batch: Any = None, *, key: Any = None) -> rnnjax.losses.SumCount:
     """(h_50 - 0.7)^2 of h_t = sigmoid(w h_{t-1} + b) from h_0 = sigmoid(0.5), at a point (w, b)."""
     cell = rnnjax.rnn(1, 1, activation=jax.nn.sigmoid)
-    weights = rnnjax.RNNParams(w_x=jnp.zeros((1, 1)), w_h=point[:1, None], b=point[1:])
+    weights = rnnjax.RNNParams(w_x=jnp.zeros((1, 1)), w_h=point[0].reshape(1, 1), b=point[1].reshape(1))
     start = rnnjax.RNNCarry(jax.nn.sigmoid(jnp.full(1, 0.5)))
     carry, _ = rnnjax.unroll(cell, weights, jnp.zeros((50, 1)), start)
     return rnnjax.losses.masked_mean((carry.h - 0.7) ** 2)
@@ -67,7 +67,7 @@ def surface() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Computes w, b and the loss on a grid `[600, 120]` that follows the wall."""
     w, across = np.meshgrid(np.linspace(2.5, 8.0, 120), np.linspace(-3.2, 8.2, 600))
     b = across - WALL * w
-    losses = jax.jit(jax.vmap(lambda point: unit_loss(point).sum))(jnp.stack([w.ravel(), b.ravel()], axis=1))
+    losses = jax.jit(jax.vmap(lambda *point: unit_loss(point).sum))(jnp.asarray(w.ravel()), jnp.asarray(b.ravel()))
     return w, b, np.asarray(losses).reshape(w.shape)
 
 
@@ -75,7 +75,8 @@ def surface() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def walk(starts: jax.Array, bound: float) -> Record:
     """Goes down from each of N starts `[N, 2]`: points `[N, S, 2]`, losses and norms `[N, S]`."""
     optimizer = optax.chain(optax.clip_by_global_norm(bound), optax.sgd(RATE))
-    return jax.vmap(lambda start: descend(unit_loss, optimizer, start, jnp.zeros(STEPS)))(starts)
+    record = jax.vmap(lambda start: descend(unit_loss, optimizer, tuple(start), jnp.zeros(STEPS)))(starts)
+    return record._replace(points=jnp.stack(record.points, axis=-1))
 
 
 def walk_down(seed: int) -> dict[str, Record]:

@@ -50,11 +50,11 @@ def test_the_loss_of_one_unit():
     h = 1 / (1 + np.exp(-0.5))
     for _ in range(50):
         h = 1 / (1 + np.exp(-(3.0 * h - 1.5)))
-    assert float(descent.unit_loss(jnp.array([3.0, -1.5])).mean) == pytest.approx((h - 0.7) ** 2, rel=1e-4)
+    assert float(descent.unit_loss((jnp.array(3.0), jnp.array(-1.5))).mean) == pytest.approx((h - 0.7) ** 2, rel=1e-4)
     # On the line along which the wall runs the start is a fixed point: nothing moves, whatever w is.
     start = 1 / (1 + np.exp(-0.5))
     for w in (2.0, 3.0):
-        on = jnp.array([w, 0.5 - start * w])
+        on = jnp.array(w), jnp.array(0.5 - start * w)
         assert float(descent.unit_loss(on).mean) == pytest.approx((start - 0.7) ** 2, rel=1e-2)
     assert pytest.approx(start, abs=1e-3) == descent.WALL
 
