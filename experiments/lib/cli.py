@@ -1,6 +1,7 @@
 """Command lines made from frozen dataclasses, and what a program says at its end."""
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,20 +26,8 @@ def parse(
 ) -> ConfigT:
     """Reads a command line; an option wins over `--smoke`, that over `--preset`, that over the default.
 
-    With `--smoke`, JAX compiles without most optimisations, for such a run compiles much and computes little.
-
-    Args:
-      config_type: a frozen dataclass, each field with a default and a comment, its help.
-      prog: the command.
-      description: what stands above the options in `--help`.
-      args: the command line without the command.
-      default: the config that options change; that of the type by default.
-      presets: what `--preset NAME` changes, by name.
-      smoke: what `--smoke` changes.
-
-    Raises:
-      ValueError: an unknown preset.
-      SystemExit: an unknown option or value (status 2), or `--help` (status 0).
+    The config is a frozen dataclass, in which each field has a default and a comment, its help. With `--smoke`, JAX
+    compiles without most optimisations, for such a run compiles much and computes little. A wrong option exits with 2.
     """
     config = config_type() if default is None else default
     if (preset := option(args, "--preset")) is not None and presets is not None:
@@ -53,9 +42,9 @@ def parse(
 
 def option(args: Sequence[str], name: str) -> str | None:
     """Finds the value of an option in a command line, or None."""
-    for i, arg in enumerate(args):
-        if arg == name and i + 1 < len(args):
-            return args[i + 1]
+    for arg, following in itertools.pairwise([*args, None]):
+        if arg == name:
+            return following
         if arg.startswith(name + "="):
             return arg.split("=", 1)[1]
     return None

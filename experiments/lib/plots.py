@@ -50,27 +50,10 @@ def panels(
     share_x: bool = False,
     share_y: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Yields axes `[rows, columns]` to draw on, and saves them as PNG.
-
-    Args:
-      path: of the PNG.
-      rows: of axes.
-      columns: of axes.
-      size: of the whole in inches.
-      title: over all of them.
-      share_x: whether all axes have the same range of x.
-      share_y: whether all axes have the same range of y.
-    """
+    """Yields axes `[rows, columns]` to draw on, the whole of a size in inches, and saves them as PNG."""
     with plt.rc_context(STYLE):
-        canvas, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=size,
-            squeeze=False,
-            sharex=share_x,
-            sharey=share_y,
-            layout="constrained",
-        )
+        share = {"sharex": share_x, "sharey": share_y}
+        canvas, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
         if title:
             canvas.suptitle(title)
         try:
@@ -148,14 +131,11 @@ def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target
     """Draws weights `[T, S]`, what lies beyond both left out: a row for each symbol written, a column for each read."""
     tall, wide = len(target), len(source)
     turned = any(len(symbol) > 2 for symbol in source)
-    style = {**STYLE, "figure.figsize": (1.6 + 0.34 * wide, 1.4 + 0.34 * tall), "axes.grid": False}
-    with plt.rc_context(style):
-        canvas, axes = plt.subplots(layout="constrained")
+    size = (1.6 + 0.34 * wide, 1.4 + 0.34 * tall)
+    with figure(path, title="Where the decoder looks", x="read", y="written", size=size) as axes:
         image = axes.imshow(weights[:tall, :wide], cmap="cividis", vmin=0, vmax=1, aspect="equal")
+        axes.grid(visible=False)
         axes.set_xticks(range(wide), source, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(range(tall), target)
-        axes.set(title="Where the decoder looks", xlabel="read", ylabel="written")
         axes.spines[:].set_visible(False)
-        canvas.colorbar(image, ax=axes, label="weight", shrink=0.8)
-        canvas.savefig(path, bbox_inches="tight")
-        plt.close(canvas)
+        axes.figure.colorbar(image, ax=axes, label="weight", shrink=0.8)

@@ -59,19 +59,11 @@ def train(
     batch_axes: Any = None,
     **settings: Any,
 ) -> rnnjax.training.FitResult:
-    """Trains one model, on `--resume` from its newest checkpoint.
+    """Trains one model, on `--resume` from its newest checkpoint; settings are those of `fit`.
 
-    Args:
-      options: of the run.
-      init: `key -> params`.
-      loss_fn: as `rnnjax.training.make_train_step` takes it.
-      batches: `step -> batch`, such as `shuffled` makes.
-      folder: of the run.
-      name: of the model where a run trains several, each with its files in folder/name.
-      carry: of a recurrent stream before the first update, the batch on axis 0; None for none.
-      objective: what is minimised, a function of the SumCount.
-      batch_axes: the axis of the batch in the leaves of a batch, for `--devices`; None where it cannot be split.
-      **settings: see `fit`.
+    `init` is `key -> params`; `batches` is `step -> batch`; loss_fn and objective are as `make_train_step` takes them.
+    With a name, the model has its files in folder/name. A carry is that of recurrent streams before the first update,
+    the batch on axis 0. `batch_axes` is the axis of the batch in its leaves, for `--devices`; None if it is not split.
     """
     loss_fn = split(options, loss_fn, batch_axes, None if carry is None else 0)
     optimizer = make_optimizer(options)
@@ -99,22 +91,9 @@ def fit(
     """Calls `rnnjax.training.fit` with the options of the run, and with checkpoints and metrics in a folder.
 
     On `--resume` it goes on from the newest checkpoint; a model that was trained to its end is not trained again.
-
-    Args:
-      options: of the run.
-      step: an update, as `rnnjax.training.make_train_step` makes it, or one of many models by `jax.vmap`.
-      state: before the first update.
-      batches: `step -> batch`.
-      folder: of the model.
-      evaluate: `state -> {name: value}` on held-out data, every `--evaluate-every` updates.
-      patience: evaluations without a lower "held_out_loss" after which to stop; None for never.
-      callbacks: pairs `(every, call)`, called with a `Snapshot` every so many updates, and before the first one.
-      log_every: updates between lines of the metrics; about a thousand lines by default.
-      unit: what the counts of the loss count.
-
-    Raises:
-      ValueError: the loss or its gradient was not finite.
-      KeyboardInterrupt: the run was interrupted; the rest of an experiment makes no sense without this model.
+    `evaluate` is `state -> {name: value}`; patience is how many evaluations without a lower "held_out_loss" are borne.
+    Callbacks `(every, call)` get a `Snapshot` every so many updates, and before the first. By default the metrics have
+    about a thousand lines. What is interrupted raises KeyboardInterrupt, as nothing makes sense without this model.
     """
     with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
         saved = rnnjax.training.restore_progress(checkpoints, state) if options.resume else None
@@ -149,11 +128,7 @@ def fit(
 
 
 def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_axes: Any = None) -> Callable[..., Any]:
-    """The loss with each batch split over `--devices`.
-
-    Raises:
-      ValueError: too few devices, a batch that they cannot share evenly, or one that cannot be split at all.
-    """
+    """The loss with each batch split over `--devices`."""
     if options.devices == 1:
         return loss_fn
     if batch_axes is None:
@@ -174,21 +149,11 @@ def refuse_devices(options: Options) -> None:
 
 
 def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[int], Any]:
-    """Makes batches as a function of the step alone: every epoch in another order, what is left at its end dropped.
+    """Makes `step -> batch`, so that a run resumes anywhere: every epoch in another order, what is left over dropped.
 
-    Args:
-      arrays: pytree of arrays with N examples along the axis.
-      batch: B; N if there are fewer.
-      seed: the same one gives the same order.
-      axis: of the examples, in arrays and batches.
-
-    Returns:
-      `step -> batch`, so that a run can resume anywhere.
-
-    Example:
-      >>> batches = shuffled(np.arange(7), batch=3, seed=0)
-      >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
-      ([2, 4, 3], [6, 5, 0], [1, 3, 6])
+    >>> batches = shuffled(np.arange(7), batch=3, seed=0)
+    >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
+    ([2, 4, 3], [6, 5, 0], [1, 3, 6])
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     batch = min(batch, count)
@@ -209,19 +174,10 @@ def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[
 def in_chunks(function: Callable[..., Any], *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
     """Applies a compiled function to N examples, so many at a time, with the same shapes in every call.
 
-    Args:
-      function: of pytrees of arrays with the examples along an axis, to a pytree of such arrays.
-      *arrays: its arguments, with N examples each.
-      size: of a chunk; the last one is filled up, but a single example remains one.
-      axis: of the examples in the arguments.
-      out_axis: of the examples in the results.
+    Arguments and results are pytrees of arrays with the examples along an axis; a single example remains one.
 
-    Returns:
-      What the function gives for all of them, as NumPy arrays.
-
-    Example:
-      >>> in_chunks(lambda xs: (xs + 1, xs.sum(axis=1)), np.arange(10).reshape(5, 2), size=2)[1].tolist()
-      [1, 5, 9, 13, 17]
+    >>> in_chunks(lambda xs: (xs + 1, xs.sum(axis=1)), np.arange(10).reshape(5, 2), size=2)[1].tolist()
+    [1, 5, 9, 13, 17]
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     size, found = size if count > 1 else 1, []
