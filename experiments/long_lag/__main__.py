@@ -5,22 +5,8 @@
     python -m experiments.long_lag --task adding  that alone, 3 minutes; or lags, copy, reber, order
     python -m experiments.long_lag --cell gru     by another cell
 
-The adding problem: x_t = (u_t, m_t) with u_t uniform in [0, 1), and m_t one at two of the T steps, else zero. After the
-last step, and only there, the network is asked for
-
-    y = sum_t m_t u_t      in [0, 2); the mean, 1, as an answer has a mean squared error of 1/6
-
-One marked step is among the first ten and the other in the first half, as in the paper, so that nothing in the last T/2
-steps is of use. The paper's target is 0.5 + (v + w) / 4 with v and w in [-1, 1], that is y / 2: its tolerance of 0.04
-is 0.08 here, twice ours.
-
-The cell state of an LSTM, c_t = f_t c_{t-1} + i_t g_t, keeps what it contains over a lag of T if f_t^T is not small: f
-is sigmoid(1) = 0.73 after the usual initialisation, and 0.73^100 = 2e-14. The chrono initialisation begins with b_f =
-log(Uniform(1, T - 1)) and b_i = -b_f, that is, with units that keep for 1 to T steps.
-
-References: Hochreiter & Schmidhuber 1997, "Long short-term memory"; Tallec & Ollivier 2018, "Can recurrent neural
-networks warp time?"; Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear
-units"; Arjovsky, Shah & Bengio 2016, "Unitary evolution recurrent neural networks" (the copy task as it is here).
+Adding asks for the sum of two marked numbers at the end of a sequence; lags tells which cells, first biases and
+gradients reach how far within so many updates; copy, reber and order compare cells on tasks of symbols.
 """
 
 import dataclasses
@@ -51,7 +37,7 @@ class Config(training.Options):
     """Options of a run."""
 
     task: str = "all"  # adding, lags (how far each way reaches), copy, reber or order
-    cell: str = "lstm"  # of adding, copy, reber and order: rnn, irnn, gru, lstm, peephole_lstm, ...
+    cell: str = "lstm"  # of adding, and of copy, reber and order beside gru and rnn: irnn, peephole_lstm, ...
     lag: int = 1000  # T of the adding problem
     hidden: int = 32  # units
     test: int = 2560  # held-out sequences
@@ -61,10 +47,8 @@ class Config(training.Options):
     lag_steps: int = 1000  # updates within which a lag has to be solved
     lag_rates: tuple[float, ...] = (0.001, 0.005, 0.02)  # learning rates tried side by side, the best one counts
     delay: int = 50  # steps between reading and writing of the copy task
-    beside: tuple[str, ...] = ("gru", "rnn")  # cells that copy, reber and order are tried with, too
-    task_hidden: int = 64  # units of those
-    task_steps: int = 0  # updates of those; what the task takes by default
-    steps: int = 4000  # updates
+    task_hidden: int = 64  # units of copy, reber and order
+    steps: int = 4000  # updates of adding
     batch: int = 32  # sequences of an update
     learning_rate: float = 0.01  # at its peak
     schedule: str = "cosine"  # decay of the learning rate: constant, linear, cosine or exponential
@@ -74,8 +58,7 @@ class Config(training.Options):
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
-        for cell in (self.cell, *self.beside):
-            check_cell_name(cell)
+        check_cell_name(self.cell)
         if self.task not in ("all", *TASKS):
             raise ValueError(f"expected --task to be all or one of {', '.join(TASKS)}, got {self.task!r}.")
         if unknown := [name for name in self.ways if name not in WAYS]:
@@ -85,14 +68,11 @@ class Config(training.Options):
 
 
 SMOKE = {"lag": 20, "hidden": 8, "test": 64, "lags": (6,), "lag_hidden": 8, "lag_steps": 50, "lag_rates": (0.02,)}
-SMOKE |= {"delay": 2, "task_steps": 10, "task_hidden": 8, "steps": 40, "evaluate_every": 20}
-SMOKE |= {"ways": ("LSTM, forget bias 1", "LSTM, chrono"), "beside": ()}
+SMOKE |= {"ways": ("LSTM, forget bias 1", "LSTM, chrono"), "delay": 2, "task_hidden": 8, "steps": 40}
+SMOKE |= {"evaluate_every": 20}
 
 
-# ---- learning ------------------------------------------------------------------------------------------------
-
-
-def learn(config: Config, folder: Path, name: str, cell: rnnjax.Cell, task: Task, *number: int, score: Any = None):
+def learn(config: Config, folder: Path, cell: rnnjax.Cell, task: Task, *number: int, score: Any = None):
     """Trains on fresh sequences, others for each number: the `FitResult`, and `batch -> outputs [T, N, V]`."""
     init, apply = make_readout(cell, cell.output_size, task.outputs)
     forward = jax.jit(apply)
@@ -103,9 +83,9 @@ def learn(config: Config, folder: Path, name: str, cell: rnnjax.Cell, task: Task
     def answer(params, batch):
         return training.in_chunks(functools.partial(forward, params), batch.inputs, axis=1, out_axis=1)
 
-    settings = {"evaluate": score and (lambda state: score(functools.partial(answer, state.params)))}
-    settings |= {"name": name, "batch_axes": 1, "unit": "answer"}
-    result = training.train(config, init, lags.make_loss(apply), batches, folder, **settings)
+    evaluate = score and (lambda state: score(functools.partial(answer, state.params)))
+    settings = {"name": folder.name, "batch_axes": 1, "unit": "answer", "evaluate": evaluate}
+    result = training.train(config, init, lags.make_loss(apply), batches, folder.parent, **settings)
     return result, functools.partial(answer, result.state.params)
 
 
@@ -119,8 +99,9 @@ def solve_adding(config: Config, folder: Path) -> tuple[int, dict[str, np.ndarra
         errors = lags.errors_of(answer(validation), validation)
         return {"held_out_loss": np.mean(errors**2), "within": np.mean(np.abs(errors) < TOLERANCE)}
 
-    result, answer = learn(config, folder, "adding", cell, task, score=score)
+    result, answer = learn(config, folder / "adding", cell, task, score=score)
     errors = {f"T = {config.lag:,}": lags.errors_of(answer(test), test)}
+    figures.draw_adding(folder, config, test.targets[-1], *errors.values())
     errors["always 1"] = lags.errors_of(np.ones((config.lag, config.test, 1), np.float32), test)
     for length in (9 * config.lag // 10, 11 * config.lag // 10, 2 * config.lag):
         other = lags.adding(rng_of(config, OTHER, length), config.test, length)
@@ -128,22 +109,22 @@ def solve_adding(config: Config, folder: Path) -> tuple[int, dict[str, np.ndarra
 
     watch = cell._replace(apply=lambda *args: (cell.apply(*args)[0],) * 2)
     _, carries = rnnjax.unroll(watch, result.state.params.cell, test.inputs[:, :1])
-    figures.draw_adding(folder, config, test.targets[-1], errors[f"T = {config.lag:,}"])
     figures.draw_memory(folder, config, carries, test.inputs[:, 0])
     return result.step, errors
 
 
 def solve_symbols(config: Config, folder: Path, names: Sequence[str]) -> dict[tuple[str, str], tuple]:
-    """Trains `--cell` and those beside it on each task: updates, and shares of right sequences and answers."""
-    tasks, found = lags.make_tasks(config), {}
-    for number, name in enumerate(names[-1:] if config.smoke else names):  # each one compiles for seconds
+    """Trains cells on each task: updates, and shares of right sequences and answers."""
+    tasks, found, cells = lags.make_tasks(config), {}, dict.fromkeys((config.cell, "gru", "rnn"))
+    if config.smoke:  # each one compiles for seconds
+        names, cells = names[-1:], [config.cell]
+    for number, name in enumerate(names):
         task = tasks[name]
-        options = dataclasses.replace(config, steps=config.task_steps or task.steps)
+        options = dataclasses.replace(config, steps=10 if config.smoke else task.steps)
         test = task.make(rng_of(config, TEST, number), config.test)
-        for kind in dict.fromkeys((config.cell, *config.beside)):
-            lag = task.lag if kind in GATES else None
-            cell = make_cell(kind, task.inputs, config.task_hidden, max_lag=lag)
-            result, answer = learn(options, folder, f"{name}_{kind}", cell, task, number)
+        for kind in cells:
+            cell = make_cell(kind, task.inputs, config.task_hidden, max_lag=task.lag if kind in GATES else None)
+            result, answer = learn(options, folder / f"{name}_{kind}", cell, task, number)
             right = lags.right(answer(test), test)
             found[name, kind] = result.step, wilson(right.all(axis=0)), right[test.where].mean()
     return found

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task."""
+    """What is read and answered, and how sequences are drawn."""
 
     inputs: int  # F
     outputs: int  # V, or 1 for a sum
@@ -113,18 +113,14 @@ def reber(rng: np.random.Generator, count: int, steps: int = 40) -> Batch:
     return Batch(inputs.astype(np.float32), targets, allowed.any(axis=-1), allowed)
 
 
-# ---- answers -------------------------------------------------------------------------------------------------
-
-
 def make_loss(apply: Callable[[Any, Any], Any]):
     """Makes `(params, batch, *, key) -> SumCount`: squared errors of sums, nats of symbols."""
 
     def loss_fn(params, batch, *, key=None):
-        del key
-        outputs = apply(params, batch.inputs)
+        outputs, name = apply(params, batch.inputs), "cross_entropy"
         if batch.allowed is None:
-            return rnnjax.losses.get_loss("mean_squared")(outputs[..., 0], batch.targets, where=batch.where)
-        return rnnjax.losses.get_loss("cross_entropy")(outputs, batch.targets, where=batch.where)
+            outputs, name = outputs[..., 0], "mean_squared"
+        return rnnjax.losses.get_loss(name)(outputs, batch.targets, where=batch.where)
 
     return loss_fn
 

@@ -54,7 +54,6 @@ def cell_state_only(cell: rnnjax.Cell) -> rnnjax.Cell:
 
 def original_biases(key, shape, dtype=jnp.float32):
     """No forget gate, f = 1, and input gates that begin closed, as in 1997."""
-    del key
     return jnp.repeat(jnp.array([-5.0, 20.0, 0.0, 0.0], dtype), shape[0] // 4)
 
 
@@ -82,19 +81,17 @@ class Attempt(NamedTuple):
 def make_updates(config: Any, way: Way):
     """Makes `params -> states` and `(states, batches, validation) -> (states, losses)`, for each learning rate."""
     options = dataclasses.replace(config, learning_rate=1.0, schedule="constant")
-    loss_fn = make_loss(make_way(way, config.lag_hidden, 3)[1])
-    rates = jnp.asarray(config.lag_rates)
+    init, apply = make_way(way, config.lag_hidden, 3)
+    loss_fn, optimizer = make_loss(apply), sweep.scaled_optimizer(options, 1.0)
+    _, update = sweep.over_rates(options, init, loss_fn, config.lag_rates, seeds=1)
 
     def start(params):
-        optimizer = sweep.scaled_optimizer(options, 1.0)
-        return jax.vmap(lambda _: rnnjax.training.init_state(params, optimizer, key=jax.random.key(0)))(rates)
-
-    def one_run(rate, state, batch):
-        return rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(options, rate))(state, batch)
+        state = rnnjax.training.init_state(params, optimizer, key=jax.random.key(0))
+        return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(config.lag_rates)), state)
 
     @jax.jit
     def updates(states, batches, validation):
-        states, _ = jax.lax.scan(sweep.make_update(one_run, rates), states, batches)
+        states, _ = jax.lax.scan(update, states, batches)
         return states, jax.vmap(lambda state: loss_fn(state.params, validation).mean)(states)
 
     return start, updates
