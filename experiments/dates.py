@@ -4,8 +4,7 @@
                                                                   unseen dates exactly right
     python -m experiments.dates predict --text "July 20th 1969"   asks the newest run; without --text, line by line
 
-Dates of the years 1500 to 2100 in nine locales, in forms generated with the locale data of Babel; held-out days are
-never trained on, in any form. The decoder attends to the characters: the maps show which it reads for which digit.
+Held-out days are never trained on, in any form.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ class Config(translator.Options):
 
     pairs: int = 100_000  # to train on
     held_out: int = 2000  # held-out days
-    attention: str = "additive"  # one of general, additive, coverage, dot, concat, location, local, none, ...
+    attention: str = "additive"  # or general, coverage, dot, scaled_dot, concat, location, local, monotonic, none
     hidden: int = 64  # units of a layer
     embedding: int = 32  # features of an embedded symbol
     batch: int = 64  # pairs of an update
@@ -44,7 +43,7 @@ def main(config: Config) -> dict:
     symbols.save(run.folder / "source.json")
     model = translator.make_model(config, symbols.size, ISO.size)
     greedy = search.make_search(model, beam_size=1, max_steps=STEPS)
-    beam = search.make_search(model, beam_size=max(2, config.beam), max_steps=STEPS, weights=True)
+    beam = search.make_search(model, beam_size=config.beam, max_steps=STEPS, weights=True)
     result = translator.train(model, training, run.folder, evaluate=search.make_evaluate(model, held_out, greedy))
     params = result.state.params
 
@@ -57,16 +56,11 @@ def main(config: Config) -> dict:
     texts = SHOWN[:2] if config.smoke else SHOWN
     answers = beam(params, encode([DatePair(text, "") for text in texts], symbols, held_out.sources.shape[1]))
     shown = {text: ISO.decode(tokens) for text, tokens in zip(texts, answers.tokens, strict=True)}
-    if answers.weights is not None:
-        for i, (text, iso) in enumerate(shown.items()):
-            target = [*iso, "end"][: answers.lengths[i]]
-            plots.attention_map(run.folder / f"attention_{i}.png", answers.weights[i], text, target)
+    for i, weights in enumerate(() if answers.weights is None else answers.weights):
+        target = [*shown[texts[i]], "end"][: answers.lengths[i]]
+        plots.attention_map(run.folder / f"attention_{i}.png", weights, texts[i], target)
     plots.run_losses(run.folder, title="Dates to ISO form", y="loss (nats per symbol)")
-    headline = {
-        "exact_match": exact["beam"].mean,
-        "exact_match_greedy": exact["greedy"].mean,
-        "updates": result.step,
-    }
+    headline = {"exact_match": exact["beam"].mean, "exact_match_greedy": exact["greedy"].mean, "updates": result.step}
     values = {"errors": errors, "faults": faults, "shown": shown, "attention": answers.weights is not None}
     return frame.finish(run, headline, exact=exact, **values)
 

@@ -32,24 +32,22 @@ def make_search(model: Translator, *, beam_size: int, max_steps: int, length_pen
     options["constraints"] = [rnnjax.decoding.ban_tokens(np.array([PAD, BOS]))]
     options["record"] = (lambda carry: carry.alignment.weights) if weights and model.attention else None
 
-    def greedy(params, memory, carry):
-        found = rnnjax.greedy(model.step_fn(params, memory), carry, **options)
-        scores = score.normalise(found.log_probs.sum(axis=1), found.lengths)
-        return Decoded(found.tokens, found.lengths, scores, found.records)
-
-    def beam(params, memory, carry):
-        step_fn = model.step_fn(params, memory)
-        found = rnnjax.beam_search(step_fn, carry, beam_size=beam_size, score=score, num_results=1, **options)
-        return jax.tree.map(lambda leaf: leaf[0], Decoded(found.tokens, found.lengths, found.scores, found.records))
-
     @jax.jit
-    def many(params, sources, lengths):
-        start = model.encode(params, sources, lengths)
-        return greedy(params, *start) if beam_size == 1 else jax.vmap(beam, (None, 0, 0))(params, *start)
+    def find(params, sources, lengths):
+        memory, carry = model.encode(params, sources, lengths)
+        if beam_size == 1:
+            found = rnnjax.greedy(model.step_fn(params, memory), carry, **options)
+            scores = score.normalise(found.log_probs.sum(axis=1), found.lengths)
+            return Decoded(found.tokens, found.lengths, scores, found.records)
 
-    return lambda params, pairs: training.in_chunks(
-        functools.partial(many, params), pairs.sources, pairs.source_lengths
-    )
+        def beam(memory, carry):
+            kept = {"beam_size": beam_size, "score": score, "num_results": 1}
+            return rnnjax.beam_search(model.step_fn(params, memory), carry, **kept, **options)
+
+        found = jax.vmap(beam)(memory, carry)
+        return jax.tree.map(lambda leaf: leaf[:, 0], Decoded(found.tokens, found.lengths, found.scores, found.records))
+
+    return lambda params, pairs: training.in_chunks(functools.partial(find, params), *pairs[:2])
 
 
 def make_scorer(model: Translator, *, length_penalty: float = 0.0):
@@ -59,8 +57,8 @@ def make_scorer(model: Translator, *, length_penalty: float = 0.0):
     @jax.jit
     def scores(params, pairs):
         memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
-        step_fn, lengths = model.step_fn(params, memory), pairs.target_lengths
-        return rnnjax.decoding.score_sequences(step_fn, carry, pairs.targets, lengths=lengths, **options).scores
+        told = {"lengths": pairs.target_lengths, **options}
+        return rnnjax.decoding.score_sequences(model.step_fn(params, memory), carry, pairs.targets, **told).scores
 
     return lambda params, pairs: training.in_chunks(functools.partial(scores, params), pairs)
 
@@ -107,9 +105,6 @@ def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded
         return {"held_out_loss": loss(state.params), "exact_match": exact_match(found, some).mean()}
 
     return evaluate
-
-
-# ---- asking a trained model ----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
