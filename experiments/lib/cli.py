@@ -5,25 +5,15 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import tyro
 
-ConfigT = TypeVar("ConfigT")
 Changes = Mapping[str, Any]  # values of options by name
 
 
-def parse(
-    config_type: type[ConfigT],
-    *,
-    prog: str,
-    description: str,
-    args: Sequence[str],
-    default: ConfigT | None = None,
-    presets: Mapping[str, Changes] | None = None,
-    smoke: Changes | None = None,
-) -> ConfigT:
+def parse(config_type, *, prog: str, description: str, args: Sequence[str], default=None, presets=None, smoke=None):
     """Reads a command line; an option wins over `--smoke`, that over `--preset`, that over the default.
 
     The config is a frozen dataclass, in which each field has a default and a comment, its help. With `--smoke`, JAX

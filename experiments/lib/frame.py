@@ -95,12 +95,7 @@ def finish(run: Run, headline: Mapping[str, Any], **values: Any) -> dict[str, An
     return headline
 
 
-def command_line(
-    main: Callable[[Any], Any],
-    *commands: Callable[[Any], Any],
-    smoke: cli.Changes,
-    presets: Mapping[str, cli.Changes] | None = None,
-) -> None:
+def command_line(main: Callable, *commands: Callable, smoke: cli.Changes, presets: Any = None) -> None:
     """Runs an experiment as its command line says: status 0, 1 with one sentence, 2, 130 or 143.
 
     The annotation of the argument of `main` says which options there are; other commands than to train, such as

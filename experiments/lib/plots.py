@@ -30,9 +30,7 @@ STYLE = {
 
 
 @contextmanager
-def figure(
-    path: Path, *, title: str, x: str, y: str, size: tuple[float, float] = STYLE["figure.figsize"]
-) -> Iterator[plt.Axes]:
+def figure(path: Path, *, title: str, x: str, y: str, size=STYLE["figure.figsize"]) -> Iterator[plt.Axes]:
     """Yields axes to draw on, with a title and units, and saves them as PNG."""
     with panels(path, size=size) as axes:
         axes[0, 0].set(title=title, xlabel=x, ylabel=y)
@@ -40,16 +38,7 @@ def figure(
 
 
 @contextmanager
-def panels(
-    path: Path,
-    *,
-    rows: int = 1,
-    columns: int = 1,
-    size: tuple[float, float],
-    title: str = "",
-    share_x: bool = False,
-    share_y: bool = False,
-) -> Iterator[np.ndarray]:
+def panels(path: Path, *, size, rows=1, columns=1, title="", share_x=False, share_y=False) -> Iterator[np.ndarray]:
     """Yields axes `[rows, columns]` to draw on, the whole of a size in inches, and saves them as PNG."""
     with plt.rc_context(STYLE):
         share = {"sharex": share_x, "sharey": share_y}

@@ -19,7 +19,7 @@ def scaled_optimizer(options: Options, rate: Any) -> optax.GradientTransformatio
     return optax.chain(make_optimizer(options), optax.scale(rate))
 
 
-def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.ndarray) -> Callable[[], Any]:
+def make_start(options: Options, init: Callable, seeds: np.ndarray) -> Callable[[], Any]:
     """`() -> states` of R runs, compiled; seeds `[R]` say which first weights each begins with."""
     optimizer = scaled_optimizer(options, 1.0)
 
@@ -32,14 +32,12 @@ def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.nda
     return start
 
 
-def make_update(one_run: Callable[[Any, Any, Any], Any], settings: Any) -> Callable[[Any, Any], Any]:
+def make_update(one_run: Callable, settings: Any) -> Callable[[Any, Any], Any]:
     """`(states, batch) -> (states, metrics [R])` from `(setting, state, batch) -> (state, metrics)` of one run."""
     return lambda states, batch: jax.vmap(one_run, in_axes=(0, 0, None))(settings, states, batch)
 
 
-def over_rates(
-    options: Options, init: Callable[[jax.Array], Any], loss_fn: Callable[..., Any], rates: Sequence[float], seeds: int
-) -> tuple[Callable[[], Any], Callable[[Any, Any], Any]]:
+def over_rates(options: Options, init: Callable, loss_fn: Callable, rates: Sequence[float], seeds: int):
     """`make_start` and `make_update` of every rate with each of so many first weights, those of a rate side by side."""
 
     def one_run(rate: Any, state: Any, batch: Any) -> Any:
@@ -55,9 +53,7 @@ def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> 
     return lambda step: take(rows[step])
 
 
-def train(
-    options: Options, update: Callable[[Any, Any], Any], states: Any, batches: Callable[[int], Any], folder: Path
-) -> tuple[Any, np.ndarray]:
+def train(options: Options, update: Callable, states: Any, batches: Callable, folder: Path) -> tuple[Any, np.ndarray]:
     """Trains R runs on the same batches; their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`."""
     training.refuse_devices(options)
     print(f"{states.step.size} runs side by side, in {folder}", flush=True)

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ import numpy as np
 import rnnjax
 from experiments.lib import frame
 from experiments.lib.optimization import make_optimizer
+
+MEAN = operator.attrgetter("mean")  # of the SumCount of a loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +50,9 @@ class Options(frame.Config):
 
 
 def train(
-    options: Options,
-    init: Callable[[jax.Array], Any],
-    loss_fn: Callable[..., Any],
-    batches: Callable[[int], Any],
-    folder: Path,
-    *,
-    name: str = "",
-    carry: Any = None,
-    objective: Callable[[Any], jax.Array] = lambda parts: parts.mean,
-    batch_axes: Any = None,
-    **settings: Any,
+    options: Options, init, loss_fn, batches, folder, *, name="", carry=None, objective=MEAN, batch_axes=None, **more
 ) -> rnnjax.training.FitResult:
-    """Trains one model, on `--resume` from its newest checkpoint; settings are those of `fit`.
+    """Trains one model, on `--resume` from its newest checkpoint; `more` is of `fit`.
 
     `init` is `key -> params`; `batches` is `step -> batch`; loss_fn and objective are as `make_train_step` takes them.
     With a name, the model has its files in folder/name. A carry is that of recurrent streams before the first update,
@@ -72,29 +65,21 @@ def train(
     step = rnnjax.training.make_train_step(loss_fn, optimizer, objective=objective)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{f'{name}: ' if name else ''}{size:,} parameters, in {folder / name}", flush=True)
-    return fit(options, step, state, batches, folder / name, **settings)
+    return fit(options, step, state, batches, folder / name, **more)
 
 
 def fit(
-    options: Options,
-    step: Callable[..., Any],
-    state: Any,
-    batches: Callable[[int], Any],
-    folder: Path,
-    *,
-    evaluate: Callable[[Any], Any] | None = None,
-    patience: int | None = None,
-    callbacks: Sequence[tuple[int, Callable[[Any], None]]] = (),
-    log_every: int | None = None,
-    unit: str = "value",
+    options: Options, step, state, batches, folder: Path, *, patience=None, callbacks=(), **more
 ) -> rnnjax.training.FitResult:
-    """Calls `rnnjax.training.fit` with the options of the run, and with checkpoints and metrics in a folder.
+    """Calls `rnnjax.training.fit`, whose settings are `more`, with the options of the run and files in a folder.
 
     On `--resume` it goes on from the newest checkpoint; a model that was trained to its end is not trained again.
-    `evaluate` is `state -> {name: value}`; patience is how many evaluations without a lower "held_out_loss" are borne.
-    Callbacks `(every, call)` get a `Snapshot` every so many updates, and before the first. By default the metrics have
-    about a thousand lines. What is interrupted raises KeyboardInterrupt, as nothing makes sense without this model.
+    Patience is how many evaluations without a lower "held_out_loss" are borne. Callbacks `(every, call)` get a
+    `Snapshot` also before the first update. By default the metrics have about a thousand lines. What is interrupted
+    raises KeyboardInterrupt, as the rest of an experiment makes no sense without this model.
     """
+    settings = {"log_every": max(1, options.steps // 1000), "unit": "value"} | more
+    settings["evaluate_every"] = options.evaluate_every if settings.get("evaluate") else None
     with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
         saved = rnnjax.training.restore_progress(checkpoints, state) if options.resume else None
         ended = saved is not None and patience is not None and saved.stop.stale >= patience
@@ -106,16 +91,13 @@ def fit(
             batches,
             steps=int(saved.state.step.max()) if ended else options.steps,
             steps_per_call=options.steps_per_call,
-            evaluate=evaluate,
-            evaluate_every=options.evaluate_every if evaluate else None,
             patience=patience,
             checkpoints=checkpoints,
             checkpoint_every=options.checkpoint_every,
             resume=saved or options.resume,
             callbacks=callbacks,
             metrics_file=folder / "metrics.jsonl",
-            log_every=log_every or max(1, options.steps // 1000),
-            unit=unit,
+            **settings,
         )
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
@@ -127,7 +109,7 @@ def fit(
     return result._replace(stopped="patience") if ended else result
 
 
-def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_axes: Any = None) -> Callable[..., Any]:
+def split(options: Options, loss_fn: Callable, batch_axes: Any, carry_axes: Any = None) -> Callable:
     """The loss with each batch split over `--devices`."""
     if options.devices == 1:
         return loss_fn
@@ -171,7 +153,7 @@ def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[
     return batches
 
 
-def in_chunks(function: Callable[..., Any], *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
+def in_chunks(function: Callable, *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
     """Applies a compiled function to N examples, so many at a time, with the same shapes in every call.
 
     Arguments and results are pytrees of arrays with the examples along an axis; a single example remains one.
