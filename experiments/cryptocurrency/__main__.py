@@ -1,19 +1,13 @@
 """Can tomorrow's price of a cryptocurrency be told from its past? A stacked LSTM walks forward, against doing nothing.
 
-    python -m experiments.cryptocurrency                 about a minute and a half on two CPU cores, generated prices:
-                                                         half of the days right where nothing can be forecast, 63 % of
-                                                         them, where 64 % are possible, with a momentum planted
-    python -m experiments.cryptocurrency --data btc      Bitcoin 2014 to 2023; eth and ltc likewise
-
-A network reads the last 20 days, x_t = (return, range, change of volume), and gives two forecasts of the day after:
-
-    h_t = LSTM(LSTM(x))_t        P(up) = sigmoid(w_d h_T + b_d)        return = w_r h_T + b_r
-
-where a return is log(price_t / price_{t-1}). The evaluation walks forward: the days that are tested come in folds; for
-each the network, its baselines and the scaling are made afresh from the days before it only, and never see it.
+python -m experiments.cryptocurrency                 about a minute and a half on two CPU cores, generated prices:
+                                                     half of the days right where nothing can be forecast, 63 % of
+                                                     them, where 64 % are possible, with a momentum planted
+python -m experiments.cryptocurrency --data btc      Bitcoin 2014 to 2023; eth and ltc likewise
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +25,7 @@ from experiments.lib.intervals import Interval, bootstrap
 
 BASELINES = ("persistence", "majority", "logistic")
 METHODS = ("network", *BASELINES)
+BLOCK = 20  # days of a block of the bootstrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +44,6 @@ class Config(training.Options):
     tested: float = 0.6  # share of the days that are tested, in folds of equal length
     validation: int = 250  # days before each fold on which to stop early and to choose the baselines' ridge
     cost: float = 0.001  # share of what is bought or sold that trading costs
-    block: int = 20  # days of a block of the bootstrap
     steps: int = 400  # updates
     batch: int = 128  # windows of an update
     steps_per_call: int = 20  # updates in one compiled call
@@ -60,7 +54,7 @@ class Config(training.Options):
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
         check_cell_name(self.cell)
-        for name in ("layers", "window", "folds", "validation", "block", "patience"):
+        for name in ("layers", "window", "folds", "validation", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected --{name} from 1, got {getattr(self, name)}.")
         for name in ("tested", "dropout", "cost", "momentum"):
@@ -85,24 +79,20 @@ def walk_forward(days: Days, config: Config, folder: Path, name: str) -> Walk:
     init, apply = make_model(config, days.inputs.shape[1])
     model, parts = (init, jax.jit(apply)), []
     for number, fold in enumerate(folds(len(days.returns), config)):
-        task = prepare(days, fold, config)
+        task, everywhere = prepare(days, fold, config), functools.partial(np.full, len(fold.test))
         params = fit_network(task, model, config, folder, f"{name}_{number}")
         logit, value = (np.asarray(y, np.float64) for y in model[1](params, task.windows.test))
-        logistic, linear = fit_linear_models(task)
-        flat, seen = flatten(task.windows.test), days.returns[np.concatenate(fold[:2])]
+        logistic, linear = (fit.predict(flatten(task.windows.test))[:, 0] for fit in fit_linear_models(task))
+        seen, (mean, std) = days.returns[np.concatenate(fold[:2])], task.scale
         up = {
             "network": logit > 0,
             "persistence": days.returns[fold.test - 1] > 0,
-            "majority": np.full(len(fold.test), np.mean(seen > 0) > 0.5),
-            "logistic": logistic.predict(flat)[:, 0] > 0,
+            "majority": everywhere(np.mean(seen > 0) > 0.5),
+            "logistic": logistic > 0,
         }
-        returns = {
-            "network": value * task.scale.std + task.scale.mean,
-            "zero": np.zeros(len(fold.test)),
-            "mean": np.full(len(fold.test), seen.mean()),
-            "linear": linear.predict(flat)[:, 0] * task.scale.std + task.scale.mean,
-        }
-        parts.append(Walk(fold.test, np.full(len(fold.test), number), up, returns))
+        returns = {"network": value * std + mean, "zero": everywhere(0.0), "mean": everywhere(seen.mean())}
+        returns["linear"] = linear * std + mean
+        parts.append(Walk(fold.test, everywhere(number), up, returns))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
@@ -119,10 +109,7 @@ class Scores(NamedTuple):
 
 def score(days: Days, walk: Walk, config: Config) -> Scores:
     """Measures accuracies and errors with their intervals."""
-
-    def interval(values, over=None):
-        return bootstrap(values, over=over, block=config.block, seed=config.seed)
-
+    interval = functools.partial(bootstrap, block=BLOCK, seed=config.seed)
     returns = days.returns[walk.rows]
     right = {name: (walk.up[name] == (returns > 0)).astype(np.float64) for name in METHODS}
     accuracy = {name: interval(values) for name, values in right.items()}
@@ -154,10 +141,9 @@ def main(config: Config) -> dict:
     trades = {name: trade(up, returns, config.cost) for name, up in held.items()}
     ahead = np.diff(trades["network"].net - trades["buy and hold"].net, prepend=0)
     forecasts = {name: days.close[walk.rows - 1] * np.exp(values) for name, values in walk.returns.items()}
-    by_fold = {
-        days.days[walk.rows[at][0]]: {name: (up == (returns > 0))[at].mean() for name, up in held.items()}
-        for at in (walk.fold == fold for fold in range(config.folds))
-    }
+    right = {name: up == (returns > 0) for name, up in held.items()}
+    in_fold = [walk.fold == fold for fold in range(config.folds)]
+    by_fold = {days.days[walk.rows[at][0]]: [one[at].mean() for one in right.values()] for at in in_fold}
     label = "a random walk" if config.data == "generated" else Path(config.data).name
     figures.draw_accuracy(run.folder, label, scores, control_scores)
     figures.draw_prices(run.folder, days, walk, scores)
@@ -175,13 +161,13 @@ def main(config: Config) -> dict:
     }
     values = {
         "prices": {name: (np.abs(p - true).mean(), np.corrcoef(p, true)[0, 1]) for name, p in forecasts.items()},
-        "ahead": Interval(*(365 * end for end in bootstrap(ahead, block=config.block, seed=config.seed))),
+        "ahead": Interval(*(365 * end for end in bootstrap(ahead, block=BLOCK, seed=config.seed))),
         "walked": folds(len(days.returns), config),
         "control": control_scores,
         "by_fold": by_fold,
         "trades": trades,
     }
-    return frame.finish(run, headline, label=label, days=days, walk=walk, scores=scores, **values)
+    return frame.finish(run, headline, label=label, block=BLOCK, days=days, walk=walk, scores=scores, **values)
 
 
 if __name__ == "__main__":

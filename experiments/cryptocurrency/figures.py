@@ -38,10 +38,8 @@ def draw_prices(folder: Path, days: Days, walk: Any, scores: Any) -> None:
         year.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=5))
         year.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         scatter.plot(close, forecast, ".", **dots)
-        scatter.set(
-            title=f"So do prices: correlation {np.corrcoef(close, forecast)[0, 1]:.3f}", xlabel="true price ($)"
-        )
-        scatter.set(ylabel="forecast price ($)", xscale="log", yscale="log")
+        scatter.set(title=f"So do prices: correlation {np.corrcoef(close, forecast)[0, 1]:.3f}")
+        scatter.set(xlabel="true price ($)", ylabel="forecast price ($)", xscale="log", yscale="log")
         plots.plain_log(scatter.xaxis, scatter.yaxis)
         limit = float(np.percentile(np.abs(true), 99))
         counts.plot(true, returns, ".", **dots)

@@ -11,11 +11,11 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 class Fold(NamedTuple):
-    """Days that are forecast, each from the window before it, `day - window` to `day - 1`; or what belongs to them."""
+    """Days that are forecast, in order of time, each from the window before it; or what belongs to them."""
 
     training: np.ndarray
-    validation: np.ndarray  # the days after these
-    test: np.ndarray  # and those after that
+    validation: np.ndarray
+    test: np.ndarray
 
 
 def folds(count: int, config: Any) -> list[Fold]:
@@ -64,30 +64,21 @@ def fit_linear_models(task: Task) -> tuple[series.LinearModel, series.LinearMode
     """Fits a logistic model of the direction and a linear one of the return; the validation days choose the ridges."""
     seen, unseen = (flatten(windows) for windows in task.windows[:2])
 
-    def cross_entropy(model):
-        z = model.predict(unseen)[:, 0]
-        return np.mean(np.logaddexp(0, z) - task.up.validation * z)
+    def best(fits, loss):
+        return min(fits, key=lambda fit: np.mean(loss(fit.predict(unseen)[:, 0])))
 
-    def squared(model):
-        return np.mean((model.predict(unseen)[:, 0] - task.returns.validation) ** 2)
-
-    logistic = min((fit_logistic(seen, task.up.training, ridge) for ridge in RIDGES), key=cross_entropy)
-    linear = min((series.fit_linear(seen, task.returns.training[:, None], r) for r in RIDGES), key=squared)
-    return logistic, linear
+    logistic = (fit_logistic(seen, task.up.training, ridge) for ridge in RIDGES)
+    linear = (series.fit_linear(seen, task.returns.training[:, None], ridge) for ridge in RIDGES)
+    return (
+        best(logistic, lambda z: np.logaddexp(0, z) - task.up.validation * z),
+        best(linear, lambda y: (y - task.returns.validation) ** 2),
+    )
 
 
 def fit_logistic(xs: np.ndarray, ys: np.ndarray, ridge: float) -> series.LinearModel:
-    """Fits P(y = 1) = sigmoid([x; 1] w) by Newton's method: least mean cross-entropy + ridge |w|^2 / 2, bias left out.
-
-    Args:
-      xs: `[N, D]`.
-      ys: 0 or 1 `[N]`.
-      ridge: above 0.
-    """
+    """Fits P(y = 1) = sigmoid([x; 1] w) by Newton's method: least mean cross-entropy + ridge |w|^2 / 2."""
     rows = np.column_stack([xs, np.ones(len(xs))]).astype(np.float64)
-    penalty = np.full(rows.shape[1], ridge)
-    penalty[-1] = 0.0
-    w = np.zeros(rows.shape[1])
+    penalty, w = np.append(np.full(xs.shape[1], ridge), 0.0), np.zeros(rows.shape[1])
     for _ in range(25):
         p = 1 / (1 + np.exp(-rows @ w))
         gradient = rows.T @ (p - ys) / len(ys) + penalty * w

@@ -13,11 +13,11 @@ from experiments.lib.cells import make_cell
 
 
 class Params(NamedTuple):
-    """Parameters of the network: `Layers` of the cells, and the output `[H, 2]` and `[2]`, direction and return."""
+    """Parameters of the network."""
 
     layers: rnnjax.Layers
-    w_y: jax.Array
-    b_y: jax.Array
+    w_y: jax.Array  # [H, 2], direction and return
+    b_y: jax.Array  # [2]
 
 
 def make_model(config: Any, features: int):

@@ -49,19 +49,12 @@ class Money(NamedTuple):
 
 
 def trade(up: np.ndarray, returns: np.ndarray, cost: float) -> Money:
-    """Follows a forecast.
+    """Holds on the days that are `up`, decided at the end of the day before; the cost is a share of what is traded.
 
-    Args:
-      up: whether to hold on each day, decided at the end of the day before `[N]`.
-      returns: logarithmic, of each day `[N]`.
-      cost: share of what is bought or sold.
-
-    Example:
-      >>> money = trade(np.array([True, True, False]), np.log([2.0, 0.5, 3.0]), cost=0.5)
-      >>> np.exp(money.growth).round(3).tolist(), np.exp(money.net).round(3).tolist(), money.trades
-      ([2.0, 1.0, 1.0], [1.0, 0.5, 0.25], 2)
+    >>> money = trade(np.array([True, True, False]), np.log([2.0, 0.5, 3.0]), cost=0.5)
+    >>> np.exp(money.growth).round(3).tolist(), np.exp(money.net).round(3).tolist(), money.trades
+    ([2.0, 1.0, 1.0], [1.0, 0.5, 0.25], 2)
     """
-    changes = np.diff(up.astype(int), prepend=0) != 0
-    daily = up * returns
-    paid = np.log1p(-cost) * changes
-    return Money(np.cumsum(daily), np.cumsum(daily + paid), float(up.mean()), int(changes.sum()))
+    changes, daily = np.diff(up.astype(int), prepend=0) != 0, up * returns
+    net = np.cumsum(daily + np.log1p(-cost) * changes)
+    return Money(np.cumsum(daily), net, float(up.mean()), int(changes.sum()))
