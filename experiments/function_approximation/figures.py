@@ -16,23 +16,16 @@ STYLES = {
     "ar": {"label": "linear AR", "color": plots.COLOURS[2], "linestyle": ":"},
     "mean": {"label": "mean of the training part", "color": "0.5", "linestyle": "-.", "linewidth": 1.2},
 }
+MODELS = ("truth", "rnn", "mlp", "ar")  # whose forecasts are shown
+DOTS = {"label": "observed", "color": "0.55", "marker": "o", "markersize": 3.5, "linestyle": ""}
 
 
-def draw_lines(axes: Any, lines: Mapping[str, np.ndarray]) -> None:
-    """Draws a line for each forecast, from step 1 on."""
-    for kind, values in lines.items():
-        axes.plot(np.arange(1, len(values) + 1), values, **STYLES[kind])
+def draw_series(axes: Any, values: np.ndarray, first: int = 1, **style: Any) -> None:
+    """Draws values from a step on."""
+    axes.plot(np.arange(first, first + len(values)), values, **style)
 
 
-def draw_dots(axes: Any, observed: np.ndarray, first: int) -> None:
-    """Draws what was observed, from a step on."""
-    x = np.arange(first, first + len(observed))
-    axes.plot(x, observed, "o", color="0.55", markersize=3.5, label="observed")
-
-
-def draw_grid(
-    path: Path, found: Mapping[str, Any], draw: Callable[[Any, Any, int], None], *, title: str, x: str, y: str
-) -> None:
+def draw_grid(path: Path, found: Mapping[str, Any], draw: Callable, *, title: str, x: str, y: str) -> None:
     """Draws a panel for each function with `draw(axes, followed, steps)`, and the legend after the last."""
     rows = -(-(len(found) + 1) // 2)
     with plots.panels(path, rows=rows, columns=2, size=(12.0, 0.6 + 2.5 * rows), title=title) as axes:
@@ -52,19 +45,22 @@ def draw_all(folder: Path, config: Any, found: Mapping[str, Any]) -> None:
     held_out, first = targets(config)[2], free_targets(config)[0, 0]
 
     def one_step(axes, each, shown):
-        draw_dots(axes, each.series.observed[held_out[:shown]], 1)
-        draw_lines(axes, {kind: f.one_step[:shown] for kind, f in each.forecasts.items() if kind != "mean"})
+        draw_series(axes, each.series.observed[held_out[:shown]], **DOTS)
+        for kind in MODELS:
+            draw_series(axes, each.forecasts[kind].one_step[:shown], **STYLES[kind])
 
     def free(axes, each, shown):
         before = min(shown // 4, config.window)
-        draw_dots(axes, each.series.observed[first - before : first], 1 - before)
-        draw_lines(axes, {kind: f.free[:shown, 0] for kind, f in each.forecasts.items() if kind != "mean"})
+        draw_series(axes, each.series.observed[first - before : first], 1 - before, **DOTS)
+        for kind in MODELS:
+            draw_series(axes, each.forecasts[kind].free[:shown, 0], **STYLES[kind])
         axes.axvline(0.5, color="0.5", linewidth=1)
         low, high = each.series.truth.min(), each.series.truth.max()
         axes.set_ylim(1.25 * low - 0.25 * high, 1.25 * high - 0.25 * low)  # whatever a forecast runs off to
 
     def growth(axes, each, _):
-        draw_lines(axes, {kind: found.growth for kind, found in each.scores.items()})
+        for kind, style in STYLES.items():
+            draw_series(axes, each.scores[kind].growth, **style)
         axes.set_yscale("log")
         plots.plain_log(axes.yaxis)
 

@@ -12,12 +12,12 @@ class Function(NamedTuple):
     """What is followed."""
 
     title: str  # of its panel
-    make: Callable[[int, np.random.Generator], np.ndarray]  # `(count, rng) -> values [count]`
+    make: Callable  # `(count, rng) -> values [count]`
     chaotic: bool = False  # then no noise is added, as its own errors grow anyway
     shown: int = 125  # steps of a figure
 
 
-def wave(shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[int, np.random.Generator], np.ndarray]:
+def wave(shape: Callable[[np.ndarray], np.ndarray]) -> Callable:
     """Makes a function of t that begins anywhere."""
     return lambda count, rng: shape(np.arange(count) + 1000 * rng.uniform())
 

@@ -39,13 +39,12 @@ def recurrent(config: Any) -> Model:
         return carry, output(params, hs)
 
     def run(params, windows):
-        carry, forecasts = read(params, windows)
-
         def step(state, _):
             carry, value = state
             carry, h = cell.apply(params.cell, carry, value[:, None])  # its own output is what it reads
             return (carry, output(params, h)), value
 
+        carry, forecasts = read(params, windows)
         return rnnjax.scan(step, (carry, forecasts[-1]), None, length=config.horizon)[1]
 
     # The first half of a window is little to go by, so that only the forecasts after it are trained.
@@ -121,7 +120,6 @@ def fit_network(model: Model, scaled: np.ndarray, config: Any, folder: Path, nam
     seen, unseen = (examples(scaled, rows, config).T for rows in targets(config)[:2])  # [T + 1, N]
 
     def loss_fn(params, batch, *, key):
-        del key
         forecasts = model.forecast(params, batch[:-1])
         return rnnjax.losses.get_loss("mean_squared")(forecasts, batch[-len(forecasts) :])
 
