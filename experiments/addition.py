@@ -5,18 +5,17 @@
     python -m experiments.addition --compare                  also without attention, and with a reversed source
     python -m experiments.addition predict --text "535+61"    asks the newest run; without --text, line by line
 
-Training pairs have up to three digits; held-out pairs are never seen in either order. The report also tells what
-becomes of sums of four digits, longer than any in training.
+Held-out pairs are never seen in either order. The report also tells what becomes of numbers of four digits, longer than
+any in training.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.lib import frame, plots, report, search, translator
-from experiments.lib.intervals import Interval, wilson
+from experiments.lib.intervals import wilson
 from experiments.lib.pairs import Pairs, Symbols, pad_pairs
 
 SYMBOLS = Symbols.of(["0123456789+"])
@@ -38,20 +37,13 @@ BARE = {"attention": "none", "bidirectional": False}
 VARIANTS = {"no attention": BARE, "no attention, reversed source": BARE | {"reverse": True}}
 
 
-# ---- data ----------------------------------------------------------------------------------------------------
-
-
 def split(config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Draws numbers to add, `[N, 2]`: to train on, and held out, no pair of which is trained on in either order.
-
-    A number has 1 to `digits` digits with equal probability, so that short ones are common.
-    """
+    """Draws numbers to add, `[N, 2]`: to train on, and held out, no pair of which is trained on in either order."""
     rng = np.random.default_rng(config.seed)
     count = 2 * (config.pairs + config.held_out)
-    limits = 10 ** rng.integers(1, config.digits + 1, (count, 2))
+    limits = 10 ** rng.integers(1, config.digits + 1, (count, 2))  # each number of digits is as common
     numbers = (rng.random((count, 2)) * limits).astype(np.int64)
-    low, high = numbers.min(1), numbers.max(1)
-    key = low * 10**config.digits + high  # the same for both orders
+    key = numbers.min(1) * 10**config.digits + numbers.max(1)  # the same for both orders
     _, first, times = np.unique(key, return_index=True, return_counts=True)
     once = np.sort(first[times == 1])[: config.held_out]  # drawn once, so that no other pair is the same
     rest = np.setdiff1d(np.arange(count), once)[: config.pairs]
@@ -65,40 +57,17 @@ def encode(numbers: np.ndarray, digits: int) -> Pairs:
     return pad_pairs(questions, answers, max_source=2 * digits + 1, max_target=digits + 2)
 
 
-# ---- learning ------------------------------------------------------------------------------------------------
-
-
-class Learned(NamedTuple):
-    """A model after training.
-
-    Attributes:
-      model: the `Translator`.
-      params: of it.
-      updates: done.
-      found: answers of the beam search to the unseen pairs.
-      exact: share of right answers by set ("unseen", "longer") and search ("greedy", "beam").
-    """
-
-    model: translator.Translator
-    params: Any
-    updates: int
-    found: search.Decoded
-    exact: dict[tuple[str, str], Interval]
-
-
-def learn(config: Config, folder: Path, name: str, training: Pairs, held_out: dict[str, Pairs]) -> Learned:
-    """Trains a model, and answers the held-out pairs."""
+def learn(config: Config, folder: Path, name: str, training: Pairs, held_out: dict[str, Pairs]):
+    """Trains a model: it, its `FitResult`, and answers by set (unseen, longer) and search (greedy, beam)."""
     model = translator.make_model(config, SYMBOLS.size, SYMBOLS.size)
     steps = config.digits + 4  # up to two digits more than in training
     greedy = search.make_search(model, beam_size=1, max_steps=steps)
     beam = search.make_search(model, beam_size=config.beam, max_steps=steps, weights=True)
     evaluate = search.make_evaluate(model, held_out["unseen"], greedy)
     result = translator.train(model, training, folder, name=name, evaluate=evaluate)
-    params, exact = result.state.params, {}
-    for part, pairs in held_out.items():
-        for how, find in {"greedy": greedy, "beam": beam}.items():
-            exact[part, how] = wilson(search.exact_match(find(params, pairs), pairs))
-    return Learned(model, params, result.step, beam(params, held_out["unseen"]), exact)
+    ways = {"greedy": greedy, "beam": beam}.items()
+    found = {(part, how): find(result.state.params, held_out[part]) for part in held_out for how, find in ways}
+    return model, result, found
 
 
 def main(config: Config) -> dict:
@@ -107,41 +76,41 @@ def main(config: Config) -> dict:
     numbers, unseen = split(config)
     more = config.digits + 1
     longer = np.random.default_rng(config.seed + 1).integers(10**config.digits, 10**more, (config.held_out // 4, 2))
-    training, held_out = (
-        encode(numbers, config.digits),
-        {"unseen": encode(unseen, more), "longer": encode(longer, more)},
-    )
+    training = encode(numbers, config.digits)
+    held_out = {"unseen": encode(unseen, more), "longer": encode(longer, more)}
 
-    first = learn(config, run.folder, "", training, held_out)
-    learned = {f"{config.attention} attention": first}
+    model, result, answers = learn(config, run.folder, "", training, held_out)
+    answered = {f"{config.attention} attention": answers}
     for name, changes in VARIANTS.items() if config.compare else ():
-        other = dataclasses.replace(config, **changes)
-        learned[name] = learn(other, run.folder, name.replace(" ", "_").replace(",", ""), training, held_out)
+        other, place = dataclasses.replace(config, **changes), name.replace(" ", "_").replace(",", "")
+        answered[name] = learn(other, run.folder, place, training, held_out)[2]
+    exact = {
+        name: {key: wilson(search.exact_match(found, held_out[key[0]])) for key, found in answers.items()}
+        for name, answers in answered.items()
+    }
 
-    pairs, found = held_out["unseen"], first.found
-    faults = search.attribution(search.make_scorer(first.model), first.params, pairs, found)
+    pairs, found = held_out["unseen"], answers["unseen", "beam"]
+    faults = search.attribution(search.make_scorer(model), result.state.params, pairs, found)
+    written = [SYMBOLS.decode(tokens) for tokens in found.tokens]
     errors = [
-        f"{SYMBOLS.decode(pairs.sources[i])} = {SYMBOLS.decode(pairs.targets[i])}, answered "
-        f"{SYMBOLS.decode(found.tokens[i])}"
+        f"{SYMBOLS.decode(pairs.sources[i])} = {SYMBOLS.decode(pairs.targets[i])}, answered {written[i]}"
         for i in np.flatnonzero(~search.exact_match(found, pairs))
     ]
     plots.run_losses(run.folder, title="Addition from strings", y="loss (nats per symbol)")
     if found.weights is not None:
         row = int(pairs.source_lengths.argmax())
-        question, answer = SYMBOLS.decode(pairs.sources[row]), [*SYMBOLS.decode(found.tokens[row]), "end"]
-        weights = found.weights[row, : found.lengths[row], : len(question)]
-        plots.attention_map(run.folder / "attention.png", weights, question, answer, title="Where the decoder looks")
+        answer = [*written[row], "end"][: found.lengths[row]]
+        plots.attention_map(
+            run.folder / "attention.png", found.weights[row], SYMBOLS.decode(pairs.sources[row]), answer
+        )
+    first, *_ = exact.values()
     headline = {
-        "exact_match": first.exact["unseen", "beam"].mean,
-        "exact_match_greedy": first.exact["unseen", "greedy"].mean,
-        "exact_match_one_digit_more": first.exact["longer", "beam"].mean,
-        "updates": first.updates,
+        "exact_match": first["unseen", "beam"].mean,
+        "exact_match_greedy": first["unseen", "greedy"].mean,
+        "exact_match_one_digit_more": first["longer", "beam"].mean,
+        "updates": result.step,
     }
-    exact = {name: each.exact for name, each in learned.items()}
     return frame.finish(run, headline, exact=exact, errors=errors, faults=faults, attention=found.weights is not None)
-
-
-# ---- asking --------------------------------------------------------------------------------------------------
 
 
 def predict(config: search.PredictConfig) -> list[str]:
@@ -149,16 +118,14 @@ def predict(config: search.PredictConfig) -> list[str]:
     folder = report.find_run(config.out, "addition")
     trained = report.read_config(folder, Config)
     model = translator.make_model(trained, SYMBOLS.size, SYMBOLS.size)
-    params = search.restore(model, folder)
-    find = search.make_search(model, beam_size=config.beam, max_steps=trained.digits + 4)
-    answers = []
-    for line in search.lines_to_answer(config.text):
+    find = search.restore(model, folder, beam_size=config.beam, max_steps=trained.digits + 4)
+
+    def answer(line: str) -> str:
         if not set(line) <= set(SYMBOLS.symbols[4:]):
             raise ValueError(f"expected digits and a plus, such as 535+61, got {line!r}.")
-        found = find(params, pad_pairs([SYMBOLS.encode(line)], [SYMBOLS.encode("")]))
-        answers.append(SYMBOLS.decode(found.tokens[0]))
-        print(f"{line} = {answers[-1]}", flush=True)
-    return answers
+        return SYMBOLS.decode(find(pad_pairs([SYMBOLS.encode(line)], [[]])).tokens[0])
+
+    return search.answer_lines(config.text, answer, "=")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,7 @@
     python -m experiments.professor_forcing      about 4 minutes on two CPU cores; held-out exact matches of all three,
                                                  and what own samples cost each, position by position
 
-Professor forcing (Lamb et al. 2016) trains a discriminator to tell the decoder's outputs over its own samples from
-those over the truth, and the decoder to be taken for the one that reads the truth:
-
-    D:        -log D(outputs over truth) - log(1 - D(outputs over own samples))
-    decoder:  -log P(target) - weight * log D(outputs over own samples)
-
-The task is dates with few training pairs and no attention, so that an early mistake is read again and again.
+The task is dates, with few training pairs and without attention.
 """
 
 import dataclasses
@@ -20,44 +14,39 @@ import jax.numpy as jnp
 
 import rnnjax
 from experiments.data.dates import ISO, load
-from experiments.lib import experiment, frame, plots, report, search, translator
+from experiments.lib import frame, plots, search, translator
+from experiments.lib.intervals import bootstrap, wilson
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(translator.Options):
-    """Options of a training run."""
+    """Options of a run."""
 
     pairs: int = 5000  # to train on
     held_out: int = 1000  # held-out days
     weight: float = 0.1  # of the discriminator's opinion in the decoder's loss
     judge: int = 32  # units of the discriminator, in each direction
-    attention: str = "none"
-    hidden: int = 64
-    embedding: int = 32
-    batch: int = 64
-    steps: int = 3000
-    dropout: float = 0.1
+    attention: str = "none"  # or general, additive, coverage, dot, scaled_dot, concat, location, local, monotonic
+    hidden: int = 64  # units of a layer
+    embedding: int = 32  # features of an embedded symbol
+    batch: int = 64  # pairs of an update
+    steps: int = 3000  # updates
+    dropout: float = 0.1  # of embeddings, and before the output
 
 
 SMOKE = translator.SMOKE | {"pairs": 200, "held_out": 40, "judge": 7}
 
 
 class Players(NamedTuple):
-    """Parameters of both.
-
-    Attributes:
-      model: of the translator.
-      judge: of the discriminator: a bidirectional layer, and weights `[2 J, 1]` of its mean output.
-    """
+    """Parameters of both."""
 
     model: translator.Params
-    judge: Any
+    judge: Any  # of a bidirectional layer, and weights [2 J, 1] of its mean output
 
 
 def make_judge(config: Config):
     """`(init, judge)`: judge takes outputs `[T, B, O]` and lengths to logits `[B]`, positive for the truth."""
-    cells = rnnjax.gru(config.hidden, config.judge), rnnjax.gru(config.hidden, config.judge)
-    reader = rnnjax.encoder([cells])
+    reader = rnnjax.encoder([(rnnjax.gru(config.hidden, config.judge),) * 2])
 
     def init(key):
         key_reader, key_w = jax.random.split(key)
@@ -73,7 +62,7 @@ def make_judge(config: Config):
 
 def make_loss(config: Config, model: translator.Translator, judge):
     """Of both players at once: each sees the other as a constant."""
-    frozen = jax.lax.stop_gradient
+    frozen, cross_entropy = jax.lax.stop_gradient, rnnjax.losses.get_loss("binary_cross_entropy")
 
     def loss_fn(players: Players, batch: translator.Batch, *, key):
         pairs, (key_drop, key_sample) = batch.pairs, jax.random.split(key)
@@ -86,7 +75,7 @@ def make_loss(config: Config, model: translator.Translator, judge):
 
         def verdict(params, outputs, is_truth):
             logits = judge(params, outputs, pairs.target_lengths)
-            return rnnjax.losses.get_loss("binary_cross_entropy")(logits, jnp.full_like(logits, is_truth)).mean
+            return cross_entropy(logits, jnp.full_like(logits, is_truth)).mean
 
         of_judge = verdict(players.judge, frozen(over_truth), 1.0) + verdict(players.judge, frozen(over_own), 0.0)
         of_decoder = config.weight * verdict(frozen(players.judge), over_own, 1.0)
@@ -102,34 +91,32 @@ def main(config: Config) -> dict:
     model = translator.make_model(config, symbols.size, ISO.size)
     init_judge, judge = make_judge(config)
     greedy = search.make_search(model, beam_size=1, max_steps=12)
+    measure = search.make_exposure(model, held_out)
 
     def init(key):
         return Players(model.init(key), init_judge(jax.random.fold_in(key, 1)))
 
-    scheduled = dataclasses.replace(config, truth_decay="inverse_sigmoid", truth_k=config.steps / 10)
+    sampled = dataclasses.replace(config, truth_decay="inverse_sigmoid", truth_k=config.steps / 10)
     ways = {
-        "teacher forcing": (config, {}),
-        "scheduled sampling": (scheduled, {}),
-        "professor forcing": (config, {"init": init, "loss_fn": make_loss(config, model, judge)}),
+        "teacher forcing": (model, {}),
+        "scheduled sampling": (model._replace(options=sampled), {}),
+        "professor forcing": (model, {"init": init, "loss_fn": make_loss(config, model, judge)}),
     }
-    rows, biases, exact = [], {}, {}
-    for name, (options, how) in ways.items():
-        model = model._replace(options=options)
-        result = translator.train(model, training, run.folder, name=name.replace(" ", "_"), **how)
-        params = result.state.params.model if how else result.state.params
-        exact[name] = float(search.exact_match(greedy(params, held_out), held_out).mean())
-        biases[name] = search.exposure_bias(model, params, held_out)
-        means = [float(parts.sum.sum() / parts.count.sum()) for parts in biases[name]]
-        rows.append([name, f"{exact[name]:.1%}", *(f"{mean:.3f}" for mean in means), f"{means[1] - means[0]:.3f}"])
+    right, biases = {}, {}
+    for name, (pupil, how) in ways.items():
+        params = translator.train(pupil, training, run.folder, name=name.replace(" ", "_"), **how).state.params
+        params = params.model if how else params
+        right[name] = search.exact_match(greedy(params, held_out), held_out)
+        biases[name] = measure(params)
+
     plots.exposure_figure(run.folder / "exposure.png", biases, "What own samples cost, by position")
-    headline = {f"exact_match_{name.replace(' ', '_')}": value for name, value in exact.items()}
-    header = ["training", "exact match", "nats, truth before", "nats, own samples before", "exposure bias"]
-    sections = {
-        "Three ways": report.grid(header, rows),
-        "Exposure bias by position": "![loss against position](exposure.png)",
+    values = {
+        "exact": {name: wilson(each) for name, each in right.items()},
+        "gains": {name: bootstrap(each * 1.0 - right["teacher forcing"]) for name, each in right.items()},
+        "nats": {name: [float(part.sum.sum() / part.count.sum()) for part in bias] for name, bias in biases.items()},
     }
-    title = "Teacher forcing, scheduled sampling, professor forcing"
-    return experiment.finish(run, title=title, headline=headline, sections=sections)
+    headline = {f"exact_match_{name.replace(' ', '_')}": each.mean for name, each in values["exact"].items()}
+    return frame.finish(run, headline, **values)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@
     python -m experiments.char_lm --resume                    goes on with the newest run
     python -m experiments.char_lm sample --prompt "The "      writes on, from the newest run
 
-    P(text) = prod_t softmax(W_y h_t + b_y)[character t + 1],   h_t = cell(h_{t-1}, character t)
-
-Trained with truncated backpropagation through time over contiguous streams: the carry passes from window to window.
 Beside it stand models that only count: how often each character occurs, and an interpolated Kneser-Ney 5-gram.
 """
 
@@ -40,7 +37,6 @@ class Config(training.Options):
 
     preset: str = ""  # shakespeare-cpu or min-char-rnn: other defaults for the options below
     data: str = "pydoc"  # pydoc (the Python language reference), shakespeare, or the path of a UTF-8 text
-    held_out: float = 0.1  # fraction of the text held out, its end
     cell: str = "lstm"  # rnn, irnn, gru, simple_gru, mgu, lstm, peephole_lstm, cifg_lstm, layer_norm_lstm, ...
     layers: int = 1  # stacked recurrent layers
     hidden: int = 256  # units of a layer
@@ -63,7 +59,6 @@ class Config(training.Options):
     evaluate_every: int = 600  # updates between evaluations on the held-out text
     checkpoint_every: int = 600  # updates between checkpoints
     patience: int = 0  # stop after so many evaluations without improvement, 0 for never
-
     free: ClassVar[frozenset[str]] = training.Options.free | {"sample_every", "sample_length", "temperature"}
 
     def check(self) -> None:
@@ -82,10 +77,10 @@ OBJECTIVES = {"mean": lambda parts: parts.mean, "sum": lambda parts: parts.sum}
 
 
 def load(config: Config) -> tuple[rnnjax.data.Vocabulary, np.ndarray, np.ndarray]:
-    """Reads the text: its vocabulary, the ids to train on, and the held-out ids."""
+    """Reads the text: its vocabulary, the ids to train on, and the held-out ids, its last tenth."""
     text = texts.load(config.data)
     vocabulary = rnnjax.data.Vocabulary.of(text)
-    return vocabulary, *rnnjax.data.held_out_split(vocabulary.encode(text), config.held_out)
+    return vocabulary, *rnnjax.data.held_out_split(vocabulary.encode(text), 0.1)
 
 
 def make_sample_writer(config: Config, folder: Path, model: language.LanguageModel, vocabulary, streams):
@@ -111,29 +106,23 @@ def main(config: Config) -> dict:
     """Trains, evaluates on the held-out text, writes the report, and returns the headline numbers."""
     run = frame.begin(config)
     vocabulary, training_ids, held_out_ids = load(config)
-    size, batch = len(vocabulary.symbols), config.batch
-    streams = rnnjax.data.make_streams(
-        training_ids, batch_size=batch, steps=config.window, restart_every=config.restart_every
-    )
-    model, folder = make_model(config, size), run.folder
+    size, batch, folder = len(vocabulary.symbols), config.batch, run.folder
+    cuts = {"batch_size": batch, "steps": config.window, "restart_every": config.restart_every}
+    streams, model = rnnjax.data.make_streams(training_ids, **cuts), make_model(config, size)
     nats = language.make_nats(model, held_out_ids)
     vocabulary.save(folder / "vocabulary.json")
     counts = {"training": len(training_ids), "held_out": len(held_out_ids), "symbols": size}
     print("{training:,} characters to train on, {held_out:,} held out, {symbols} symbols".format(**counts), flush=True)
-    result = training.train(
-        config,
-        model.init,
-        language.make_loss(model, dropout=config.dropout > 0),
-        streams.window,
-        folder,
-        carry=language.first_stream(model, batch, size),
-        objective=OBJECTIVES[config.objective],
-        batch_axes=rnnjax.data.Window(inputs=1, targets=1, starts=0),
-        evaluate=language.make_evaluate(nats),
-        patience=config.patience or None,
-        callbacks=[(config.sample_every, make_sample_writer(config, folder, model, vocabulary, streams))],
-        unit="char",
-    )
+    settings = {
+        "carry": language.first_stream(model, batch, size),
+        "objective": OBJECTIVES[config.objective],
+        "batch_axes": rnnjax.data.Window(inputs=1, targets=1, starts=0),
+        "evaluate": language.make_evaluate(nats),
+        "patience": config.patience or None,
+        "callbacks": [(config.sample_every, make_sample_writer(config, folder, model, vocabulary, streams))],
+    }
+    loss_fn = language.make_loss(model, dropout=config.dropout > 0)
+    result = training.train(config, model.init, loss_fn, streams.window, folder, unit="char", **settings)
     losses = {
         "network": nats(result.best_params),
         "5-gram": ngrams.ngram_nats(training_ids, held_out_ids, size)[1:],
@@ -159,9 +148,6 @@ def main(config: Config) -> dict:
     return frame.finish(run, headline, counts=counts, block=BLOCK, log2=math.log(2), **values)
 
 
-# ---- sampling from a checkpoint ------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Options of `sample`."""
@@ -178,12 +164,11 @@ class SampleConfig:
 def sample(config: SampleConfig) -> str:
     """Writes on from a prompt, with the newest checkpoint of a run."""
     folder = report.find_run(config.out, "char_lm")
-    trained = report.read_config(folder, Config)
-    vocabulary = rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
     if not config.prompt:
         raise ValueError("expected --prompt to be at least one character, got none.")
+    vocabulary = rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
     first, *prompt = vocabulary.encode(config.prompt)
-    model = make_model(trained, len(vocabulary.symbols))
+    model = make_model(report.read_config(folder, Config), len(vocabulary.symbols))
     like = jax.eval_shape(model.init, jax.random.key(0))
     params = rnnjax.training.restore_params(folder / "checkpoints", like).tree
     constraints = [at_temperature(config.temperature), keep_top_p(config.top_p)]

@@ -11,29 +11,23 @@ from experiments.lib.language import LanguageModel
 
 
 class Params(NamedTuple):
-    """Parameters of the model.
-
-    Attributes:
-      layers: of the recurrent layers.
-      w_y: output weights `[H, V]`.
-      b_y: output bias `[V]`.
-    """
+    """Parameters of the model."""
 
     layers: rnnjax.Layers
-    w_y: jax.Array
-    b_y: jax.Array
+    w_y: jax.Array  # [H, V]
+    b_y: jax.Array  # [V]
 
 
 def make_model(config: Any, vocabulary_size: int) -> LanguageModel:
     """Makes the model of the options cell, layers, hidden, init and dropout: the next character's logits from one."""
-    make, small, embedding = CELLS[config.cell], jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(1.0)
+    normal = jax.nn.initializers.normal
     if config.init == "normal":
-        inits, w_y_init = {"w_x_init": small, "w_h_init": small}, small
-        bottom = make(vocabulary_size, config.hidden, **inits)
+        first = rest = {"w_x_init": normal(0.01), "w_h_init": normal(0.01)}
+        w_y_init = normal(0.01)
     else:  # a row of the bottom w_x is the embedding of a character
-        inits, w_y_init = {}, jax.nn.initializers.glorot_uniform()
-        bottom = make(vocabulary_size, config.hidden, w_x_init=embedding)
-    cells = [bottom] + [make(config.hidden, config.hidden, **inits) for _ in range(config.layers - 1)]
+        first, rest, w_y_init = {"w_x_init": normal(1.0)}, {}, jax.nn.initializers.glorot_uniform()
+    inits, sizes = [first] + [rest] * (config.layers - 1), [vocabulary_size] + [config.hidden] * (config.layers - 1)
+    cells = [CELLS[config.cell](size, config.hidden, **init) for size, init in zip(sizes, inits, strict=True)]
     stacked = rnnjax.stack(cells)
 
     def init(key):

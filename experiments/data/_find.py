@@ -6,7 +6,7 @@ it is read. No data set is part of the repository.
 
 import hashlib
 import os
-import urllib.error
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -15,23 +15,14 @@ from tqdm import tqdm
 
 
 class DataFile(NamedTuple):
-    """Describes one file of a data set.
+    """Describes one file of a data set."""
 
-    Attributes:
-      folder: name of the data set.
-      name: of the file.
-      url: its canonical address.
-      sha256: of its bytes; empty if unknown, in which case the parser has to check what it reads.
-      licence: whose it is, and on which terms.
-      copy: an address that still serves these very bytes, where `url` serves newer ones by now.
-    """
-
-    folder: str
-    name: str
-    url: str
-    sha256: str
-    licence: str
-    copy: str = ""
+    folder: str  # name of the data set
+    name: str  # of the file
+    url: str  # its canonical address
+    sha256: str  # of its bytes; empty if unknown, in which case the parser has to check what it reads
+    licence: str  # whose it is, and on which terms
+    copy: str = ""  # an address that still serves these very bytes, where `url` serves newer ones by now
 
 
 def find(file: DataFile) -> Path:
@@ -41,17 +32,15 @@ def find(file: DataFile) -> Path:
 
 def find_local(file: DataFile) -> Path | None:
     """The path of a data file with the right bytes, or None if it is not on this machine."""
-    folders = [Path(os.environ["RNNJAX_DATA"])] if os.environ.get("RNNJAX_DATA") else []
-    for folder in (*folders, _cache()):
-        path = folder / file.folder / file.name
-        if path.is_file():
-            if not _right(path, file):
-                raise ValueError(
-                    f"expected {path} to be the file of {file.url} (SHA-256 {file.sha256[:12]}...), got other bytes; "
-                    f"delete it to fetch it again{_newer(file)}."
-                )
-            return path
-    return None
+    mine = os.environ.get("RNNJAX_DATA")
+    paths = [folder / file.folder / file.name for folder in ([Path(mine)] if mine else []) + [_cache()]]
+    path = next(filter(Path.is_file, paths), None)
+    if path and not _right(path, file):
+        raise ValueError(
+            f"expected {path} to be the file of {file.url} (SHA-256 {file.sha256[:12]}...), got other bytes; "
+            f"delete it to fetch it again{_newer(file)}."
+        )
+    return path
 
 
 def _cache() -> Path:
@@ -71,11 +60,9 @@ def _download(file: DataFile, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as out:
             total = int(answer.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=file.name) as bar:
-                while block := answer.read(1 << 16):
-                    out.write(block)
-                    bar.update(len(block))
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+            with tqdm.wrapattr(answer, "read", total=total, desc=file.name) as body:
+                shutil.copyfileobj(body, out)
+    except OSError as error:  # URLError and TimeoutError among them
         temporary.unlink(missing_ok=True)
         raise FileNotFoundError(
             f"expected to fetch {url}, got {error}; fetch it by other means and put it at {path}, or set "
@@ -92,9 +79,5 @@ def _download(file: DataFile, path: Path) -> Path:
 
 def _newer(file: DataFile) -> str:
     """What else to do where the canonical address serves other bytes than those that are known; or nothing."""
-    if not file.copy:
-        return ""
-    return (
-        f", or fetch {file.url}, which is newer than what is known here and so cannot be checked, and pass its path to "
-        "the experiment (its numbers will be others)"
-    )
+    newer = f", or fetch {file.url}, which is newer and cannot be checked, and pass its path to the experiment"
+    return newer if file.copy else ""

@@ -10,58 +10,35 @@ from experiments.data._find import DataFile, find
 
 COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume")
 COMMIT = "https://raw.githubusercontent.com/ivang5/RNN-Crypto-Price-Prediction/528e26835b919ff985aa3c4de147da1cd729ad61"
-LICENCE = "prices from Yahoo Finance, under its terms; the repository with the copy is under the MIT licence"
-
-
-def _file(coin: str, sha256: str) -> DataFile:
-    return DataFile(
-        folder="crypto_daily",
-        name=f"{coin}-USD.csv",
-        url=f"https://finance.yahoo.com/quote/{coin}-USD/history",
-        sha256=sha256,
-        licence=LICENCE,
-        copy=f"{COMMIT}/data/{coin}-USD.csv",
-    )
-
-
+SUMS = {
+    "btc": "bbdab64cd6b3425a1dd502d8dcf7204683a5eb422db59720b77330d88fc191b7",
+    "eth": "fe0bf88c55ff0b0648eff723d6870c730315d05d91966bcf97484c00a9c9f3f8",
+    "ltc": "b3fcaac52cafdfef04e4916a952bc948c4457cfd8e6b26f16964d3c67cb65620",
+}
 COINS = {
-    "btc": _file("BTC", "bbdab64cd6b3425a1dd502d8dcf7204683a5eb422db59720b77330d88fc191b7"),
-    "eth": _file("ETH", "fe0bf88c55ff0b0648eff723d6870c730315d05d91966bcf97484c00a9c9f3f8"),
-    "ltc": _file("LTC", "b3fcaac52cafdfef04e4916a952bc948c4457cfd8e6b26f16964d3c67cb65620"),
+    coin: DataFile(
+        folder="crypto_daily",
+        name=f"{coin.upper()}-USD.csv",
+        url=f"https://finance.yahoo.com/quote/{coin.upper()}-USD/history",
+        sha256=sha256,
+        licence="prices from Yahoo Finance, under its terms; the repository with the copy is under the MIT licence",
+        copy=f"{COMMIT}/data/{coin.upper()}-USD.csv",
+    )
+    for coin, sha256 in SUMS.items()
 }
 
 
 class Prices(NamedTuple):
-    """Days in order of time.
+    """Days in order of time."""
 
-    Attributes:
-      days: datetime64 in days `[N]`, one after the other.
-      close: the price at the end of each day, in dollars `[N]`.
-      features: what is known at the end of each day beside the price `[N, F]`: log(high / low) and log(volume), or
-        none.
-      chance_up: the probability that a day's price is above that of the day before, given all days before; None where
-        nobody knows it.
-    """
-
-    days: np.ndarray
-    close: np.ndarray
-    features: np.ndarray
-    chance_up: np.ndarray | None = None
+    days: np.ndarray  # datetime64 in days [N], one after the other
+    close: np.ndarray  # the price at the end of each day, in dollars [N]
+    features: np.ndarray  # known at the end of each day [N, F]: log(high / low) and log(volume), or none
+    chance_up: np.ndarray | None = None  # probability of a rise, given all days before; None where nobody knows it
 
 
 def load(data: str, *, rows: int, seed: int) -> Prices:
-    """The prices that `--data` names.
-
-    Args:
-      data: "generated", a random walk of so many rows; "btc", "eth", "ltc"; or the path of a CSV file with the same
-        columns, such as a newer one.
-      rows: of generated prices.
-      seed: of generated prices.
-
-    Raises:
-      FileNotFoundError: no such file, and none to be fetched.
-      ValueError: a file with other columns or other rows.
-    """
+    """Loads prices: "generated", a random walk of so many rows; "btc", "eth", "ltc"; or the path of such a CSV file."""
     if data == "generated":
         return generate(rows, seed=seed)
     if data not in COINS and not Path(data).is_file():
@@ -74,12 +51,7 @@ def load(data: str, *, rows: int, seed: int) -> Prices:
 
 
 def parse(text: str, source: str) -> Prices:
-    """Rows of a CSV file with COLUMNS: days without a gap, prices and volumes above 0.
-
-    Args:
-      text: CSV with a header.
-      source: named in errors.
-    """
+    """Parses a CSV file with COLUMNS: days without a gap, prices and volumes above 0. Errors name the source."""
     lines = csv.reader(text.splitlines())
     header = tuple(name.strip() for name in next(lines, []))
     if header != COLUMNS:
@@ -105,34 +77,25 @@ def parse(text: str, source: str) -> Prices:
     return Prices(np.array(days), close, np.stack([np.log(high / low), np.log(volume)], axis=1))
 
 
-# ---- generated -----------------------------------------------------------------------------------------------
+def generate(rows: int, *, momentum: float = 0.0, seed: int = 0) -> Prices:
+    """Makes up prices whose returns are a GARCH(1, 1) with heavy tails, with or without a momentum.
 
-
-def generate(rows: int, *, momentum: float = 0.0, lags: int = 5, seed: int = 0) -> Prices:
-    """Prices whose returns are those of a GARCH(1, 1) with heavy tails, with or without a momentum.
-
-        r_t = m_t + s_t z_t     m_t = momentum mean(r_{t-1}, ..., r_{t-lags})
+        r_t = m_t + s_t z_t     m_t = momentum mean(r_{t-1}, ..., r_{t-5})
         s_t^2 = 0.02 s^2 + 0.1 (s_{t-1} z_{t-1})^2 + 0.88 s_{t-1}^2               s = 4 %
 
     r_t are logarithmic returns; z_t has Student's t distribution with 4 degrees of freedom and variance 1. Without
     momentum the next return is as often above 0 as below, whatever was before: calm and wild days come in clusters, so
     that its size can be forecast, but not its sign. Reference: Bollerslev 1987, "A conditionally heteroskedastic time
     series model for speculative prices and rates of return".
-
-    Args:
-      rows: N.
-      momentum: of the mean return; below 1.
-      lags: days that it is the mean of.
-      seed: the same one gives the same prices.
     """
     rng = np.random.default_rng((seed, int(momentum != 0)))
     spin_up = 500
     z = rng.standard_t(4, size=rows + spin_up) / np.sqrt(2)
     returns, means, sizes = np.zeros(rows + spin_up), np.zeros(rows + spin_up), np.full(rows + spin_up, 0.04)
-    for t in range(lags, rows + spin_up):
+    for t in range(5, rows + spin_up):
         shock = returns[t - 1] - means[t - 1]
         sizes[t] = np.sqrt(0.02 * 0.04**2 + 0.1 * shock**2 + 0.88 * sizes[t - 1] ** 2)
-        means[t] = momentum * returns[t - lags : t].mean()
+        means[t] = momentum * returns[t - 5 : t].mean()
         returns[t] = means[t] + sizes[t] * z[t]
     days = np.datetime64("2015-01-01", "D") + np.arange(rows)
     chance_up = student_4(means / sizes * np.sqrt(2))[spin_up:]
@@ -142,9 +105,8 @@ def generate(rows: int, *, momentum: float = 0.0, lags: int = 5, seed: int = 0) 
 def student_4(t: np.ndarray) -> np.ndarray:
     """The distribution function of Student's t with 4 degrees of freedom.
 
-    Example:
-      >>> student_4(np.array([0.0, 2.132, 2.776])).round(3).tolist()
-      [0.5, 0.95, 0.975]
+    >>> student_4(np.array([0.0, 2.132, 2.776])).round(3).tolist()
+    [0.5, 0.95, 0.975]
     """
     u = 1 + t**2 / 4
     return 0.5 + 0.375 * t / np.sqrt(u) * (1 - t**2 / (12 * u))

@@ -13,24 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.data._find import DataFile, find, find_local
-from experiments.lib import series
 
-FEATURES = (
-    "p (mbar)",
-    "T (degC)",
-    "Tpot (K)",
-    "Tdew (degC)",
-    "rh (%)",
-    "VPmax (mbar)",
-    "VPact (mbar)",
-    "VPdef (mbar)",
-    "sh (g/kg)",
-    "H2OC (mmol/mol)",
-    "rho (g/m**3)",
-    "wv (m/s)",
-    "max. wv (m/s)",
-    "wd (deg)",
-)
+FEATURES = ("p (mbar)", "T (degC)", "Tpot (K)", "Tdew (degC)", "rh (%)", "VPmax (mbar)", "VPact (mbar)")
+FEATURES += ("VPdef (mbar)", "sh (g/kg)", "H2OC (mmol/mol)", "rho (g/m**3)", "wv (m/s)", "max. wv (m/s)", "wd (deg)")
 TEMPERATURE = FEATURES.index("T (degC)")
 MISSING = -9999.0
 ROWS_A_DAY = 144
@@ -45,7 +30,7 @@ JENA_FULL = DataFile(
 )
 FULL_ROWS = 420_551
 
-# The station's page gives each half year by itself; these bytes are kept in a repository.
+# The station's page gives each half year by itself; a repository keeps these bytes.
 JENA_2024 = DataFile(
     folder="jena_partial",
     name="mpi_roof_2024.csv",
@@ -61,29 +46,22 @@ JENA_2024_GZIPPED = JENA_2024._replace(
 
 
 class Weather(NamedTuple):
-    """Rows in order of time.
+    """Rows in order of time."""
 
-    Attributes:
-      times: datetime64 in minutes `[N]`, each later than the one before.
-      values: `[N, 14]` in the units that FEATURES names, nothing missing.
-      filled: rows in which a missing value was filled from the row before.
-      dropped: rows left out: not later than one before, or at the beginning with a value missing.
-    """
-
-    times: np.ndarray
-    values: np.ndarray
-    filled: int = 0
-    dropped: int = 0
+    times: np.ndarray  # datetime64 in minutes [N], each later than the one before
+    values: np.ndarray  # [N, 14] in the units that FEATURES names, nothing missing
+    filled: int = 0  # rows in which a missing value was filled from the row before
+    dropped: int = 0  # rows left out: not later than one before, or at the beginning with a value missing
 
 
 def load(data: str, *, days: int = 365, seed: int = 0) -> Weather:
-    """The rows that `--data` names.
+    """Loads the rows that `--data` names.
 
     Args:
       data: "generated", "jena-2024" (19,132 rows, June to October), "jena" (420,551 rows, 2009 to 2016), or the path of
         a CSV file of the station, as it is, gzipped or zipped.
-      days: of generated rows.
-      seed: of generated rows.
+      days: of generated weather.
+      seed: of generated weather.
 
     Raises:
       FileNotFoundError: no such file, and none to be fetched.
@@ -113,7 +91,7 @@ def load(data: str, *, days: int = 365, seed: int = 0) -> Weather:
 
 
 def read(path: Path) -> str:
-    """The text of a CSV file, of a gzipped one, or of the one in a zip file."""
+    """Reads a CSV file, gzipped or not, or the one in a zip file."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -130,15 +108,10 @@ def read(path: Path) -> str:
 
 
 def parse(text: str, source: str) -> Weather:
-    """The first fifteen columns: the time and FEATURES; what the station writes beyond them is left out.
+    """Parses the first fifteen columns: the time and FEATURES; what the station writes beyond them is left out.
 
-    The file of 2024 has missing values beyond them only; in the full file some wind speeds are missing.
     A missing value (-9999) takes that of the row before it, never of one after. Clocks that were set back leave rows
-    that are not later than one before; they are left out.
-
-    Args:
-      text: CSV with a header.
-      source: named in errors.
+    that are not later than one before; they are left out. Errors name the source.
     """
     lines = csv.reader(text.splitlines())
     header = [name.strip() for name in next(lines, [])]
@@ -165,19 +138,20 @@ def parse(text: str, source: str) -> Weather:
     times, rows = np.array(stamps), np.array(values)
     later = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
     missing = (rows == MISSING) | ~np.isfinite(rows)
+    newest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(rows))[:, None]))  # row with a value
     # Nothing known fills a gap at the very beginning.
-    keep = later & np.logical_or.accumulate(~missing, axis=0).all(axis=1)
+    keep = later & (newest >= 0).all(axis=1)
     if not keep.any():
         raise ValueError(f"expected every column of {source} to have a value somewhere, got one without.")
-    filled = series.fill_forward(rows, missing)[keep]
-    return Weather(times[keep], filled, int(missing[keep].any(axis=1).sum()), int((~keep).sum()))
+    filled = np.take_along_axis(rows, np.maximum(newest, 0), axis=0)
+    return Weather(times[keep], filled[keep], int(missing[keep].any(axis=1).sum()), int((~keep).sum()))
 
 
 # ---- generated -----------------------------------------------------------------------------------------------
 
 
 def generate(rows: int, seed: int = 0) -> Weather:
-    """Weather that is made up: a year's and a day's cycle, and systems that come and go over days.
+    """Makes weather up: a year's and a day's cycle, and systems that come and go over days.
 
     The circulation is the smallest that behaves like weather: a westerly flow x that feeds two phases y, z of a wave,
 
@@ -189,7 +163,7 @@ def generate(rows: int, seed: int = 0) -> Weather:
 
     Args:
       rows: N, from the first of June 2023, every ten minutes.
-      seed: the same one gives the same weather.
+      seed: the same seed gives the same weather.
     """
     rng = np.random.default_rng(seed)
     spin_up = 30 * ROWS_A_DAY  # until where it began is forgotten
@@ -220,23 +194,10 @@ def generate(rows: int, seed: int = 0) -> Weather:
     east, north = 1.5 + x + 0.4 * gust, -1.2 * warm + 0.4 * gust
     speed = np.hypot(east, north)
     kelvin = temperature + 273.15
-    values = np.stack(
-        [
-            pressure,
-            temperature,
-            kelvin * (1000 / pressure) ** 0.286,
-            dew_point,
-            100 * vapour / full,
-            full,
-            vapour,
-            full - vapour,
-            622 * vapour / (pressure - 0.378 * vapour),
-            1000 * vapour / pressure,
-            1e5 * (pressure - 0.378 * vapour) / (287.05 * kelvin),
-            speed,
-            speed * (1.5 + 0.1 * np.abs(gust)),
-            np.degrees(np.arctan2(-east, -north)) % 360,  # where it comes from
-        ],
-        axis=1,
-    )
-    return Weather(times, values)
+    values = [
+        *(pressure, temperature, kelvin * (1000 / pressure) ** 0.286, dew_point, 100 * vapour / full),
+        *(full, vapour, full - vapour, 622 * vapour / (pressure - 0.378 * vapour), 1000 * vapour / pressure),
+        *(1e5 * (pressure - 0.378 * vapour) / (287.05 * kelvin), speed, speed * (1.5 + 0.1 * np.abs(gust))),
+        np.degrees(np.arctan2(-east, -north)) % 360,  # where it comes from
+    ]
+    return Weather(times, np.stack(values, axis=1))

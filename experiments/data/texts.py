@@ -15,15 +15,7 @@ TINY_SHAKESPEARE = DataFile(
 
 
 def load(data: str) -> str:
-    """Reads the text that `--data` names.
-
-    Args:
-      data: "pydoc", the Python language reference (465 thousand characters, nothing to download); "shakespeare", the
-        tiny Shakespeare corpus; or the path of a UTF-8 file.
-
-    Raises:
-      FileNotFoundError: no such file, and none to be fetched.
-    """
+    """Reads a text: "pydoc" (465 thousand characters, nothing to download), "shakespeare", or the path of a file."""
     if data == "pydoc":
         from pydoc_data.topics import topics
 

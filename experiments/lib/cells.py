@@ -19,16 +19,8 @@ CELLS = {
     "layer_norm_gru": rnnjax.layer_norm_gru,
 }
 # Gates of the bias, for `rnnjax.cells.chrono_init`; the forget gate of the MGU lets in what it does not keep, like u.
-GATES = {
-    "gru": "run",
-    "simple_gru": "un",
-    "mgu": "un",
-    "lstm": "ifgo",
-    "peephole_lstm": "ifgo",
-    "cifg_lstm": "fgo",
-    "layer_norm_lstm": "ifgo",
-    "layer_norm_gru": "run",
-}
+GATES = {"gru": "run", "simple_gru": "un", "mgu": "un", "layer_norm_gru": "run"}
+GATES |= {"lstm": "ifgo", "peephole_lstm": "ifgo", "cifg_lstm": "fgo", "layer_norm_lstm": "ifgo"}
 
 
 def check_cell_name(name: str) -> None:
@@ -38,16 +30,7 @@ def check_cell_name(name: str) -> None:
 
 
 def make_cell(name: str, input_size: int, hidden_size: int, *, max_lag: float | None = None, **options) -> rnnjax.Cell:
-    """Makes the cell of this name.
-
-    Args:
-      name: one of CELLS.
-      input_size: F.
-      hidden_size: H.
-      max_lag: the longest lag to be remembered, in steps, for the chrono initialisation of the biases; None for the
-        cell's own.
-      **options: of the constructor, such as `forget_bias`.
-    """
+    """Makes the cell of this name; with the longest lag to be remembered, in steps, with chrono biases."""
     check_cell_name(name)
     if max_lag is not None:
         if name not in GATES:

@@ -1,44 +1,23 @@
 """Command lines made from frozen dataclasses, and what a program says at its end."""
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import tyro
 
-ConfigT = TypeVar("ConfigT")
 Changes = Mapping[str, Any]  # values of options by name
 
 
-def parse(
-    config_type: type[ConfigT],
-    *,
-    prog: str,
-    description: str,
-    args: Sequence[str],
-    default: ConfigT | None = None,
-    presets: Mapping[str, Changes] | None = None,
-    smoke: Changes | None = None,
-) -> ConfigT:
+def parse(config_type, *, prog: str, description: str, args: Sequence[str], default=None, presets=None, smoke=None):
     """Reads a command line; an option wins over `--smoke`, that over `--preset`, that over the default.
 
-    With `--smoke`, JAX compiles without most optimisations, for such a run compiles much and computes little.
-
-    Args:
-      config_type: a frozen dataclass, each field with a default and a comment, its help.
-      prog: the command.
-      description: what stands above the options in `--help`.
-      args: the command line without the command.
-      default: the config that options change; that of the type by default.
-      presets: what `--preset NAME` changes, by name.
-      smoke: what `--smoke` changes.
-
-    Raises:
-      ValueError: an unknown preset.
-      SystemExit: an unknown option or value (status 2), or `--help` (status 0).
+    The config is a frozen dataclass, in which each field has a default and a comment, its help. With `--smoke`, JAX
+    compiles without most optimisations, for such a run compiles much and computes little. A wrong option exits with 2.
     """
     config = config_type() if default is None else default
     if (preset := option(args, "--preset")) is not None and presets is not None:
@@ -53,9 +32,9 @@ def parse(
 
 def option(args: Sequence[str], name: str) -> str | None:
     """Finds the value of an option in a command line, or None."""
-    for i, arg in enumerate(args):
-        if arg == name and i + 1 < len(args):
-            return args[i + 1]
+    for arg, following in itertools.pairwise([*args, None]):
+        if arg == name:
+            return following
         if arg.startswith(name + "="):
             return arg.split("=", 1)[1]
     return None

@@ -4,7 +4,7 @@ How to write an experiment
 1. A small one is `experiments/<name>.py`, at most 200 lines, with `<name>.md` beside it. A larger one is a folder:
    `__main__.py` (the story: Config, data, model, main), the parts it imports, `figures.py` and `report.md`.
 2. The docstring of the story says in its first line what is shown (`python -m experiments` lists it); then follow the
-   commands, the minutes they take, the numbers to expect, the equations and the references.
+   commands, the minutes they take and the numbers to expect. Equations and references open the report.
 3. `Config(frame.Config)`, or `Config(training.Options)` where something is trained: frozen, its defaults are the run
    that the README reports, and each field has a comment, its help (a field whose default changes repeats it). `check`
    raises one sentence for options that cannot be.
@@ -54,30 +54,17 @@ class Config:
 
 
 class Run(NamedTuple):
-    """An experiment under way.
+    """An experiment under way."""
 
-    Attributes:
-      name: of the experiment.
-      config: its options.
-      folder: where everything is written.
-      template: of the report.
-      began: when, on the clock of `time.perf_counter`.
-    """
-
-    name: str
-    config: Any
-    folder: Path
-    template: Path
-    began: float
+    name: str  # of the experiment
+    config: Any  # its options
+    folder: Path  # where everything is written
+    template: Path  # of the report
+    began: float  # when, on the clock of `time.perf_counter`
 
 
 def begin(config: Config) -> Run:
-    """Opens the folder of a run of the experiment in whose file the Config is defined.
-
-    Raises:
-      ValueError: options that cannot be; a folder with another run in it; on `--resume`, other options than its own.
-      OSError: a folder that cannot be written.
-    """
+    """Opens the folder of a run of the experiment in whose file the Config is defined; checks its options."""
     config.check()
     began, file = time.perf_counter(), _file_of(type(config))
     name = _name_of(file)
@@ -94,12 +81,9 @@ def begin(config: Config) -> Run:
 def finish(run: Run, headline: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     """Writes report.md, prints the headline and the result line, and returns the headline.
 
-    A report contains nothing that differs from run to run with the same seed, such as seconds or paths.
-
-    Args:
-      run: of `begin`.
-      headline: numbers by name; floats are rounded to four digits after the point, small ones to two that count.
-      **values: for the template, beside `result` and `options` (tables) and `config`.
+    The headline's floats are rounded to four digits after the point, small ones to two that count. The values are for
+    the template, beside `result` and `options` (tables) and `config`. A report contains nothing that differs from run
+    to run with the same seed, such as seconds or paths.
     """
     headline = {name: _rounded(value) if isinstance(value, float) else value for name, value in headline.items()}
     options = {name: value for name, value in cli.as_json(run.config).items() if name not in Config.free}
@@ -111,19 +95,11 @@ def finish(run: Run, headline: Mapping[str, Any], **values: Any) -> dict[str, An
     return headline
 
 
-def command_line(
-    main: Callable[[Any], Any],
-    *commands: Callable[[Any], Any],
-    smoke: cli.Changes,
-    presets: Mapping[str, cli.Changes] | None = None,
-) -> None:
+def command_line(main: Callable, *commands: Callable, smoke: cli.Changes, presets: Any = None) -> None:
     """Runs an experiment as its command line says: status 0, 1 with one sentence, 2, 130 or 143.
 
-    Args:
-      main: `(config) -> headline`; the annotation of its argument says which options there are.
-      *commands: others than to train, such as `predict`: called likewise if the first argument is their name.
-      smoke: what `--smoke` changes.
-      presets: what `--preset NAME` changes, by name.
+    The annotation of the argument of `main` says which options there are; other commands than to train, such as
+    `predict`, are called likewise if the first argument is their name.
     """
     name, args = _name_of(_file_of(main)), sys.argv[1:]
     prog = f"python -m experiments.{name}"
@@ -134,26 +110,18 @@ def command_line(
                 what = inspect.getdoc(command) or ""
                 command(cli.parse(_config_of(command), prog=f"{prog} {args[0]}", description=what, args=args[1:]))
                 return
-        config = _parse(_config_of(main), name, prog, main.__globals__["__doc__"], smoke, presets)
-        _run(main, config, prog)
+        options = {"prog": prog, "description": main.__globals__["__doc__"], "args": args, "presets": presets}
+        if "--resume" in args:
+            folder = report.find_run(cli.option(args, "--out") or "", name)
+            config = cli.parse(_config_of(main), default=report.read_config(folder, _config_of(main)), **options)
+        else:
+            config = cli.parse(_config_of(main), smoke=smoke, **options)
+            folder = config.out or report.default_folder(name)
+        if config.devices > 1:
+            jax.config.update("jax_num_cpu_devices", config.devices)  # before anything is computed
+        _run(main, dataclasses.replace(config, out=str(folder)), prog)
 
     cli.main_guard(run, prog=prog)
-
-
-def _parse(config_type: type, name: str, prog: str, doc: str, smoke: cli.Changes, presets: Any) -> Any:
-    """The config of a new run, or of the one that is resumed, with its folder."""
-    args, default = sys.argv[1:], None
-    if resumed := "--resume" in args:
-        folder = report.find_run(cli.option(args, "--out") or "", name)
-        default = report.read_config(folder, config_type)
-    changes = {} if resumed else smoke
-    config = cli.parse(
-        config_type, prog=prog, description=doc, args=args, default=default, presets=presets, smoke=changes
-    )
-    if config.devices > 1:
-        jax.config.update("jax_num_cpu_devices", config.devices)  # before anything is computed
-    folder = folder if resumed else config.out or report.default_folder(name)
-    return dataclasses.replace(config, out=str(folder))
 
 
 def _run(main: Callable[[Any], Any], config: Any, prog: str) -> None:

@@ -6,36 +6,22 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % confidence interval.
-
-    Attributes:
-      mean: of the values.
-      low: lower end.
-      high: upper end.
-    """
+    """A mean with the ends of its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def bootstrap(
-    values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, draws: int = 2000, seed: int = 0
-) -> Interval:
-    """Takes the mean of values `[N]` in order of time, with a moving-block bootstrap.
+def bootstrap(values: np.ndarray, *, over: np.ndarray | None = None, block: int = 1, seed: int = 0) -> Interval:
+    """Takes the mean of values `[N]` in order of time, over that of others if given, by a moving-block bootstrap.
 
-    Reference: Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
-
-    Args:
-      values: `[N]`, such as absolute errors, or 1 for each right answer.
-      over: values `[N]` whose mean it is divided by, such as the errors of another forecast; None for none.
-      block: how many neighbours depend on each other, such as overlapping forecasts; 1 for independent ones.
-      draws: number of resampled means.
-      seed: the same one gives the same interval.
+    A block is how many neighbours depend on each other, such as overlapping forecasts. Reference: Künsch 1989, "The
+    jackknife and the bootstrap for general stationary observations".
     """
     rng = np.random.default_rng(seed)
     count, block = len(values), min(block, len(values))
-    blocks = rng.integers(count - block + 1, size=(draws, -(-count // block)))
+    blocks = rng.integers(count - block + 1, size=(2000, -(-count // block)))
 
     def drawn(values):
         sums = np.convolve(values, np.ones(block), mode="valid")  # of every block
@@ -49,14 +35,10 @@ def bootstrap(
 
 
 def wilson(right: np.ndarray) -> Interval:
-    """Takes the share of right answers with Wilson's interval for N examples.
+    """Takes the share of right answers `[N]`, or `[S, N]` of S seeds, which make Wilson's interval no narrower.
 
-    Args:
-      right: booleans `[N]`, or `[S, N]` of S seeds on the same examples, which make the interval no narrower.
-
-    Example:
-      >>> [round(end, 4) for end in wilson(np.array([True] * 8 + [False] * 2))]
-      [0.8, 0.4902, 0.9433]
+    >>> [round(end, 4) for end in wilson(np.array([True] * 8 + [False] * 2))]
+    [0.8, 0.4902, 0.9433]
     """
     mean, count, z = float(right.mean()), right.shape[-1], 1.96
     middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)

@@ -1,5 +1,6 @@
 """A model of the next token: its loss over streams, its evaluation, its samples."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,32 +14,19 @@ import rnnjax
 
 
 class LanguageModel(NamedTuple):
-    """A model of the next token as pure functions.
+    """A model of the next token as pure functions."""
 
-    Attributes:
-      init: `key -> params`.
-      initial_carry: `(batch_shape, dtype) -> carry`.
-      logits: `(params, carry, ids [T, B], *, key) -> (carry, logits [T, B, V])`; key None for no dropout.
-      step: `(params, carry, ids [B]) -> (carry, logits [B, V])`.
-    """
-
-    init: Callable[..., Any]
-    initial_carry: Callable[..., Any]
-    logits: Callable[..., Any]
-    step: Callable[..., Any]
+    init: Callable[..., Any]  # key -> params
+    initial_carry: Callable[..., Any]  # (batch_shape, dtype) -> carry
+    logits: Callable[..., Any]  # (params, carry, ids [T, B], *, key) -> (carry, logits [T, B, V]); key for dropout
+    step: Callable[..., Any]  # (params, carry, ids [B]) -> (carry, logits [B, V])
 
 
 class Stream(NamedTuple):
-    """What passes from window to window of B streams.
+    """What passes from window to window of B streams."""
 
-    Attributes:
-      cell: carry of the layers `[B, ...]`.
-      smooth_loss: s = 0.999 s + 0.001 (mean loss of a window), as min-char-rnn has it, one for each stream `[B]`, so
-        that the streams can be split over devices.
-    """
-
-    cell: Any
-    smooth_loss: jax.Array
+    cell: Any  # carry of the layers [B, ...]
+    smooth_loss: jax.Array  # s = 0.999 s + 0.001 (mean loss of a window), as min-char-rnn has it [B], so that it splits
 
 
 def first_stream(model: LanguageModel, batch: int, size: int) -> Stream:
@@ -62,10 +50,7 @@ def make_loss(model: LanguageModel, *, dropout: bool = False):
 
 
 def make_nats(model: LanguageModel, ids: np.ndarray, *, batch: int = 32, steps: int = 128):
-    """`params -> nats [M - 1]`: -log P of every token of a text `[M]` but the first, in its order.
-
-    The text is read as `batch` pieces side by side, each from a fresh carry.
-    """
+    """`params -> nats [M - 1]`: -log P of all tokens but the first, in pieces side by side, each from a fresh carry."""
     windows = rnnjax.data.padded_windows(ids, batch_size=batch, steps=steps)  # [N, T, B]
 
     @jax.jit
@@ -98,10 +83,8 @@ def make_sampler(model: LanguageModel, length: int, constraints: Sequence[Any] =
 
     @jax.jit
     def sampler(params, carry, first, key, prompt=None):
-        def step_fn(carry, token):
-            return model.step(params, carry, token)
-
         options = {"max_steps": length, "constraints": constraints, "prompt": prompt}
-        return rnnjax.sample(step_fn, carry, key=key, bos_id=first, **options).tokens[0]
+        step = functools.partial(model.step, params)
+        return rnnjax.sample(step, carry, key=key, bos_id=first, **options).tokens[0]
 
     return sampler

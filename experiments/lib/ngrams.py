@@ -4,26 +4,17 @@ import numpy as np
 
 
 def unigram_nats(training: np.ndarray, held_out: np.ndarray, size: int) -> np.ndarray:
-    """Predicts each symbol by how often it occurs, one added to each count.
+    """-log P of each of M held-out ids by how often it occurs among N to train on, one added to each count.
 
-    Args:
-      training: ids `[N]`.
-      held_out: ids `[M]`.
-      size: V.
-
-    Returns:
-      -log P of each held-out id `[M]`, in nats.
-
-    Example:
-      >>> np.exp(-unigram_nats(np.array([0, 0, 1]), np.array([0, 1, 2]), 3)).round(3).tolist()
-      [0.5, 0.333, 0.167]
+    >>> np.exp(-unigram_nats(np.array([0, 0, 1]), np.array([0, 1, 2]), 3)).round(3).tolist()
+    [0.5, 0.333, 0.167]
     """
     counts = np.bincount(training, minlength=size) + 1
     return -np.log(counts / counts.sum())[held_out]
 
 
 def ngram_nats(training: np.ndarray, held_out: np.ndarray, size: int, order: int = 5) -> np.ndarray:
-    """Predicts each symbol by an interpolated Kneser-Ney model: counts of n-grams, less a discount for shorter ones.
+    """-log P of each of M held-out ids that follow N to train on, by an interpolated Kneser-Ney model.
 
         P_n(w | h) = (max(c(h w) - d, 0) + d types(h) P_{n-1}(w | h')) / c(h),       P_0 = 1 / V
 
@@ -31,15 +22,6 @@ def ngram_nats(training: np.ndarray, held_out: np.ndarray, size: int, order: int
     training. Below the highest order, c(h w) is the number of different symbols that occur before h w, the beginning of
     the text among them. The discount is d = n_1 / (n_1 + 2 n_2), with n_c grams of count c, or 0.5 without n_1.
     Reference: Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling".
-
-    Args:
-      training: ids `[N]`.
-      held_out: ids `[M]` that follow them.
-      size: V.
-      order: n, the number of symbols of a gram.
-
-    Returns:
-      -log P of each held-out id `[M]`, in nats.
     """
     ids, first = np.concatenate([training, held_out]).astype(np.int64), len(training)
     grams = [np.zeros(len(ids), np.int64)]  # grams[n][t] numbers the n symbols up to t, from 1; 0 is no symbol

@@ -8,20 +8,10 @@ import rnnjax
 
 
 def make_optimizer(config: Any) -> optax.GradientTransformation:
-    """Makes the optimizer that a config describes.
-
-    Args:
-      config: with optimizer, learning_rate, schedule, steps, warmup, clip_norm, clip_value (0 for none), b2 and
-        weight_decay.
-    """
+    """Makes the optimizer that the options of `training.Options` describe."""
     warmup = min(config.warmup, config.steps - 1)
     schedule = rnnjax.training.get_schedule(config.schedule, config.learning_rate, steps=config.steps, warmup=warmup)
     options = {"b2": config.b2} if config.optimizer in ("adam", "nadam", "adamw") else {}
     options |= {"weight_decay": config.weight_decay} if config.optimizer == "adamw" else {}
-    return rnnjax.training.get_optimizer(
-        config.optimizer,
-        schedule,
-        clip_norm=config.clip_norm or None,
-        clip_value=config.clip_value or None,
-        **options,
-    )
+    options |= {"clip_norm": config.clip_norm or None, "clip_value": config.clip_value or None}
+    return rnnjax.training.get_optimizer(config.optimizer, schedule, **options)

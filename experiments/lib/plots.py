@@ -30,9 +30,7 @@ STYLE = {
 
 
 @contextmanager
-def figure(
-    path: Path, *, title: str, x: str, y: str, size: tuple[float, float] = STYLE["figure.figsize"]
-) -> Iterator[plt.Axes]:
+def figure(path: Path, *, title: str, x: str, y: str, size=STYLE["figure.figsize"]) -> Iterator[plt.Axes]:
     """Yields axes to draw on, with a title and units, and saves them as PNG."""
     with panels(path, size=size) as axes:
         axes[0, 0].set(title=title, xlabel=x, ylabel=y)
@@ -40,37 +38,11 @@ def figure(
 
 
 @contextmanager
-def panels(
-    path: Path,
-    *,
-    rows: int = 1,
-    columns: int = 1,
-    size: tuple[float, float] | None = None,
-    title: str = "",
-    share_x: bool = False,
-    share_y: bool = False,
-) -> Iterator[np.ndarray]:
-    """Yields axes `[rows, columns]` to draw on, and saves them as PNG.
-
-    Args:
-      path: of the PNG.
-      rows: of axes.
-      columns: of axes.
-      size: of the whole in inches; 4.5 by 3.6 for each of several by default.
-      title: over all of them.
-      share_x: whether all axes have the same range of x.
-      share_y: whether all axes have the same range of y.
-    """
+def panels(path: Path, *, size, rows=1, columns=1, title="", share_x=False, share_y=False) -> Iterator[np.ndarray]:
+    """Yields axes `[rows, columns]` to draw on, the whole of a size in inches, and saves them as PNG."""
     with plt.rc_context(STYLE):
-        canvas, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=size or (4.5 * columns, 3.6 * rows),
-            squeeze=False,
-            sharex=share_x,
-            sharey=share_y,
-            layout="constrained",
-        )
+        share = {"sharex": share_x, "sharey": share_y}
+        canvas, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
         if title:
             canvas.suptitle(title)
         try:
@@ -94,7 +66,7 @@ def plain_log(*axes: matplotlib.axis.Axis) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float | None = None):
+def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], *, reference: float) -> None:
     """Draws points with horizontal intervals (mean, low, high), a row for each; a dashed line at the reference."""
     for row, (mean, low, high) in enumerate(values.values()):
         colour = COLOURS[row % len(COLOURS)]
@@ -102,80 +74,57 @@ def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], 
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    if reference is not None:
-        axes.axvline(reference, color=COLOURS[6], linestyle="--", linewidth=1.2)
+    axes.axvline(reference, color=COLOURS[6], linestyle="--", linewidth=1.2)
 
 
-def loss_curves(
-    path: Path,
-    training: tuple[Sequence[float], Sequence[float]],
-    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    *,
-    title: str,
-    y: str,
-    x: str = "update",
-    baselines: Mapping[str, float] | None = None,
-) -> None:
-    """Draws training losses, faint, with a running mean over them, measured points by name, and baselines as lines."""
-    steps, losses = np.asarray(training[0]), np.asarray(training[1])
-    with figure(path, title=title, x=x, y=y) as axes:
+def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, float] | None = None) -> None:
+    """Draws loss.png of a run from its metrics: batches, their running mean, held-out losses, baselines as lines.
+
+    None where nothing was trained.
+    """
+    lines, baselines = report.read_metrics(folder / "metrics.jsonl"), baselines or {}
+    steps, losses = (np.array([line[name] for line in lines if "loss" in line]) for name in ("step", "loss"))
+    at, held_out = ([line[name] for line in lines if "held_out_loss" in line] for name in ("step", "held_out_loss"))
+    if not len(losses):
+        return
+    with figure(folder / "loss.png", title=title, x="update", y=y) as axes:
         axes.plot(steps, losses, color=COLOURS[5], linewidth=0.7, alpha=0.6, label="training, each batch")
         width = max(1, len(losses) // 50)
         if len(losses) >= 3 * width > 3:
             mean = np.convolve(losses, np.ones(width) / width, mode="valid")
             axes.plot(steps[width - 1 :], mean, color=COLOURS[0], label=f"training, mean over {width} points")
-        for colour, (name, (at, values)) in zip(COLOURS[1:], points.items(), strict=False):
-            axes.plot(at, values, "o-", color=colour, markersize=5, label=name)
-        for name, value in (baselines or {}).items():
+        axes.plot(at, held_out, "o-", color=COLOURS[1], markersize=5, label="held out")
+        for name, value in baselines.items():
             axes.axhline(value, color="0.4", linestyle=":", linewidth=1.5)
             place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": "0.35"}
             axes.text(0.99, value, name, **place)
-        low = min([*losses, *(v for _, values in points.values() for v in values), *(baselines or {}).values()])
+        low = min([*losses, *held_out, *baselines.values()])
         axes.set_ylim(max(0.0, 0.9 * low), float(np.percentile(losses, 99.5)) * 1.05)
         axes.legend(frameon=False)
 
 
-def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, float] | None = None) -> None:
-    """Draws loss.png of a run from its metrics; none where nothing was trained."""
-    lines = report.read_metrics(folder / "metrics.jsonl")
-    training = [line for line in lines if "loss" in line]
-    held_out = [line for line in lines if "held_out_loss" in line]
-    if training:
-        loss_curves(
-            folder / "loss.png",
-            ([line["step"] for line in training], [line["loss"] for line in training]),
-            {"held out": ([line["step"] for line in held_out], [line["held_out_loss"] for line in held_out])},
-            title=title,
-            y=y,
-            baselines=baselines,
-        )
-
-
 def exposure_figure(path: Path, biases: Mapping[str, Any], title: str) -> None:
     """Draws `rnnjax.seq2seq.ExposureBias` by name: the loss after own samples, solid, and after the truth, dashed."""
-    with figure(path, title=title, x="position in the target", y="loss (nats per symbol)") as axes:
+    with figure(path, title=title, x="position in the target", y="loss (nats per symbol)", size=(10.0, 4.2)) as axes:
         for colour, (name, bias) in zip(COLOURS, biases.items(), strict=False):
             there = np.asarray(bias.truth.count) >= max(1, 0.02 * float(bias.truth.count[0]))  # a few say little
             positions = np.arange(1, len(there) + 1)[there]
-            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "o--", "truth")):
-                label = f"{name}, {what} before it" if len(biases) == 1 else f"{name}, {what}"
+            for parts, style, what in ((bias.own, "o-", "own samples"), (bias.truth, "--", "the truth")):
+                label = f"{name}, after {what}"
                 axes.plot(positions, np.asarray(parts.mean)[there], style, color=colour, markersize=4, label=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False, fontsize=9)
+        legend_beside(axes)
 
 
-def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str) -> None:
-    """Draws weights `[T, S]`: a row for each symbol written, a column for each symbol read."""
+def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target: Sequence[str]) -> None:
+    """Draws weights `[T, S]`, what lies beyond both left out: a row for each symbol written, a column for each read."""
     tall, wide = len(target), len(source)
-    style = {**STYLE, "figure.figsize": (1.6 + 0.34 * wide, 1.4 + 0.34 * tall), "axes.grid": False}
-    with plt.rc_context(style):
-        canvas, axes = plt.subplots(layout="constrained")
-        image = axes.imshow(weights, cmap="cividis", vmin=0, vmax=1, aspect="equal")
-        turned = any(len(symbol) > 2 for symbol in source)
+    turned = any(len(symbol) > 2 for symbol in source)
+    size = (1.6 + 0.34 * wide, 1.4 + 0.34 * tall)
+    with figure(path, title="Where the decoder looks", x="read", y="written", size=size) as axes:
+        image = axes.imshow(weights[:tall, :wide], cmap="cividis", vmin=0, vmax=1, aspect="equal")
+        axes.grid(visible=False)
         axes.set_xticks(range(wide), source, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(range(tall), target)
-        axes.set(title=title, xlabel="read", ylabel="written")
         axes.spines[:].set_visible(False)
-        canvas.colorbar(image, ax=axes, label="weight", shrink=0.8)
-        canvas.savefig(path, bbox_inches="tight")
-        plt.close(canvas)
+        axes.figure.colorbar(image, ax=axes, label="weight", shrink=0.8)

@@ -10,33 +10,15 @@ import rnnjax
 
 
 class Params(NamedTuple):
-    """Parameters of a cell and of a linear output.
-
-    Attributes:
-      cell: of the cell.
-      w_y: output weights `[H, V]`.
-      b_y: output bias `[V]`.
-    """
+    """Parameters of a cell and of a linear output."""
 
     cell: NamedTuple
-    w_y: jax.Array
-    b_y: jax.Array
+    w_y: jax.Array  # [H, V]
+    b_y: jax.Array  # [V]
 
 
 def make_readout(cell: rnnjax.Cell, hidden: int, outputs: int, *, unroll: Callable = rnnjax.unroll):
-    """Makes `key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`.
-
-    Args:
-      cell: whose outputs are read.
-      hidden: H, the features of its outputs.
-      outputs: V.
-      unroll: runs the cell, such as `rnnjax.tbptt` with its steps.
-
-    Example:
-      >>> init, apply = make_readout(rnnjax.gru(2, 5), 5, 3)
-      >>> apply(init(jax.random.key(0)), jnp.ones((7, 4, 2))).shape
-      (7, 4, 3)
-    """
+    """Makes `key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`; H is `hidden`, V `outputs`."""
 
     def init(key: jax.Array) -> Params:
         key_cell, key_y = jax.random.split(key)

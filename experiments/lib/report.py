@@ -16,8 +16,6 @@ from rnnjax.data import read_text, write_text
 ConfigT = TypeVar("ConfigT")
 EXPERIMENT = "experiment"  # the entry of config.json that says whose run it is
 
-# ---- the folder ----------------------------------------------------------------------------------------------
-
 
 def default_folder(name: str) -> Path:
     """The folder of a run that begins now, unless `--out` names one."""
@@ -34,21 +32,14 @@ def new_run_folder(out: str, name: str) -> Path:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-
     except OSError as error:
-        raise OSError(
-            f"expected a folder that can be written, got {folder} ({error.strerror}); pass another --out."
-        ) from None
+        reason = error.strerror
+        raise OSError(f"expected a folder that can be written, got {folder} ({reason}); pass another --out.") from None
     return folder
 
 
 def find_run(out: str, name: str) -> Path:
-    """Finds the run of an experiment that `--out` names, or its newest one in runs/<name> that is not a smoke run.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: the folder contains a run of another experiment.
-    """
+    """Finds the run of an experiment that `--out` names, or its newest one in runs/<name> that is not a smoke run."""
     for folder in [Path(out)] if out else sorted((Path("runs") / name).glob("*/"), reverse=True):
         if (folder / "config.json").is_file():
             saved = json.loads(read_text(folder / "config.json"))
@@ -84,46 +75,32 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-# ---- the report ----------------------------------------------------------------------------------------------
-
-
 def render(template: Path, **values: Any) -> str:
     """Fills a template; a value that it names and nobody gave is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    blocks = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    loader = jinja2.FileSystemLoader(template.parent)
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **blocks)
     environment.filters |= {"percent": percent, "interval": interval, "quoted": quoted}
     return environment.get_template(template.name).render(**values)
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in percent.
-
-    Example:
-      >>> percent(0.9975), percent(0.9975, 2)
-      ('99.8%', '99.75%')
-    """
+    """A share in percent."""
     return f"{share:.{digits}%}"
 
 
 def interval(found: Interval, spec: str = ".1%") -> str:
-    """A mean with its interval; the format is that of Python's f-strings.
+    """A mean with its interval.
 
-    Example:
-      >>> interval(Interval(0.9, 0.85, 0.925)), interval(Interval(1.5, -1.0, 2.0), "+.2f")
-      ('90.0% (85.0% to 92.5%)', '+1.50 (-1.00 to +2.00)')
+    >>> interval(Interval(0.9, 0.85, 0.925)), interval(Interval(1.5, -1.0, 2.0), "+.2f")
+    ('90.0% (85.0% to 92.5%)', '+1.50 (-1.00 to +2.00)')
     """
     return f"{found.mean:{spec}} ({found.low:{spec}} to {found.high:{spec}})"
 
 
 def quoted(text: str) -> str:
     """Text as a block that Markdown leaves alone."""
-    fence = "~~~~"
-    return f"{fence}\n{text}\n{fence}"
+    return f"~~~~\n{text}\n~~~~"
 
 
 def table(rows: Mapping[str, Any]) -> str:

@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,19 +17,12 @@ from experiments.lib.translator import Params, Translator, target_loss
 
 
 class Decoded(NamedTuple):
-    """The best hypothesis for each of N sources.
+    """The best hypothesis for each of N sources."""
 
-    Attributes:
-      tokens: `[N, T]`, PAD after the end.
-      lengths: `[N]`.
-      scores: on the scale of `rnnjax.beam_search`, `[N]`.
-      weights: where the decoder looked, `[N, T, S]`, or None.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    scores: np.ndarray
-    weights: np.ndarray | None
+    tokens: np.ndarray  # [N, T], PAD after the end
+    lengths: np.ndarray  # [N]
+    scores: np.ndarray  # [N], on the scale of `rnnjax.beam_search`
+    weights: np.ndarray | None  # where the decoder looked [N, T, S]
 
 
 def make_search(model: Translator, *, beam_size: int, max_steps: int, length_penalty: float = 0.0, weights=False):
@@ -39,40 +32,33 @@ def make_search(model: Translator, *, beam_size: int, max_steps: int, length_pen
     options["constraints"] = [rnnjax.decoding.ban_tokens(np.array([PAD, BOS]))]
     options["record"] = (lambda carry: carry.alignment.weights) if weights and model.attention else None
 
-    def greedy(params, memory, carry):
-        found = rnnjax.greedy(model.step_fn(params, memory), carry, **options)
-        scores = score.normalise(found.log_probs.sum(axis=1), found.lengths)
-        return Decoded(found.tokens, found.lengths, scores, found.records)
-
-    def beam(params, memory, carry):
-        step_fn = model.step_fn(params, memory)
-        found = rnnjax.beam_search(step_fn, carry, beam_size=beam_size, score=score, num_results=1, **options)
-        return jax.tree.map(lambda leaf: leaf[0], Decoded(found.tokens, found.lengths, found.scores, found.records))
-
     @jax.jit
-    def many(params, sources, lengths):
-        start = model.encode(params, sources, lengths)
-        return greedy(params, *start) if beam_size == 1 else jax.vmap(beam, (None, 0, 0))(params, *start)
+    def find(params, sources, lengths):
+        memory, carry = model.encode(params, sources, lengths)
+        if beam_size == 1:
+            found = rnnjax.greedy(model.step_fn(params, memory), carry, **options)
+            scores = score.normalise(found.log_probs.sum(axis=1), found.lengths)
+            return Decoded(found.tokens, found.lengths, scores, found.records)
 
-    return lambda params, pairs: training.in_chunks(
-        functools.partial(many, params), pairs.sources, pairs.source_lengths
-    )
+        def beam(memory, carry):
+            kept = {"beam_size": beam_size, "score": score, "num_results": 1}
+            return rnnjax.beam_search(model.step_fn(params, memory), carry, **kept, **options)
+
+        found = jax.vmap(beam)(memory, carry)
+        return jax.tree.map(lambda leaf: leaf[:, 0], Decoded(found.tokens, found.lengths, found.scores, found.records))
+
+    return lambda params, pairs: training.in_chunks(functools.partial(find, params), *pairs[:2])
 
 
 def make_scorer(model: Translator, *, length_penalty: float = 0.0):
     """`(params, pairs) -> scores [N]` of their targets, on the scale of the search."""
+    options = {"bos_id": BOS, "score": rnnjax.decoding.length_normalised(length_penalty)}
 
     @jax.jit
     def scores(params, pairs):
         memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
-        return rnnjax.decoding.score_sequences(
-            model.step_fn(params, memory),
-            carry,
-            pairs.targets,
-            lengths=pairs.target_lengths,
-            bos_id=BOS,
-            score=rnnjax.decoding.length_normalised(length_penalty),
-        ).scores
+        told = {"lengths": pairs.target_lengths, **options}
+        return rnnjax.decoding.score_sequences(model.step_fn(params, memory), carry, pairs.targets, **told).scores
 
     return lambda params, pairs: training.in_chunks(functools.partial(scores, params), pairs)
 
@@ -97,22 +83,16 @@ def attribution(scorer, params: Params, pairs: Pairs, found: Decoded) -> rnnjax.
     return rnnjax.decoding.attribute_errors(of_reference, of_hypothesis, correct=exact_match(found, pairs))
 
 
-def exposure_bias(model: Translator, params: Params, pairs: Pairs) -> rnnjax.seq2seq.ExposureBias:
-    """The loss by position with the truth before it, and with own samples before it."""
+def make_exposure(model: Translator, pairs: Pairs) -> Callable[[Params], rnnjax.seq2seq.ExposureBias]:
+    """`params -> ExposureBias`: the loss by position with the truth before it, and with own samples before it."""
+    options = {"lengths": pairs.target_lengths, "bos_id": BOS, "key": jax.random.key(model.options.seed)}
 
     @jax.jit
     def measure(params):
         memory, carry = model.encode(params, pairs.sources, pairs.source_lengths)
-        return rnnjax.seq2seq.exposure_bias(
-            model.step_fn(params, memory),
-            carry,
-            pairs.targets.T,
-            lengths=pairs.target_lengths,
-            bos_id=BOS,
-            key=jax.random.key(model.options.seed),
-        )
+        return rnnjax.seq2seq.exposure_bias(model.step_fn(params, memory), carry, pairs.targets.T, **options)
 
-    return measure(params)
+    return measure
 
 
 def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded], limit: int = 512):
@@ -120,14 +100,11 @@ def make_evaluate(model: Translator, pairs: Pairs, search: Callable[..., Decoded
     some = Pairs(*(array[:limit] for array in pairs))
     loss = jax.jit(lambda params: target_loss(model.project(params, model.outputs(params, some)), some).mean)
 
-    def evaluate(state: rnnjax.training.TrainState) -> dict[str, float]:
+    def evaluate(state: rnnjax.training.TrainState) -> dict[str, Any]:
         found = search(state.params, some)
         return {"held_out_loss": loss(state.params), "exact_match": exact_match(found, some).mean()}
 
     return evaluate
-
-
-# ---- asking a trained model ----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,20 +116,19 @@ class PredictConfig:
     beam: int = 5  # hypotheses that the search keeps, 1 for greedy
 
 
-def restore(model: Translator, folder: Path) -> Params:
-    """Reads the parameters of a run from its newest checkpoint."""
+def restore(model: Translator, folder: Path, **options: Any) -> Callable[[Pairs], Decoded]:
+    """The search of `make_search` with the parameters of a run's newest checkpoint."""
     like = jax.eval_shape(model.init, jax.random.key(0))
-    return rnnjax.training.restore_params(folder / "checkpoints", like).tree
+    params = rnnjax.training.restore_params(folder / "checkpoints", like).tree
+    return functools.partial(make_search(model, **options), params)
 
 
-def lines_to_answer(text: str) -> Iterator[str]:
-    """Yields the text, or what is typed line by line."""
-    if text:
-        yield text
-        return
-    if sys.stdin.isatty():
+def answer_lines(text: str, answer: Callable[[str], str], mark: str) -> list[str]:
+    """Answers the text, or what is typed line by line, and prints each line, the mark and its answer."""
+    if not text and sys.stdin.isatty():
         print("One per line; an empty line ends.", flush=True)
-    for line in sys.stdin:
-        if not line.strip():
-            return
-        yield line.strip()
+    answers = []
+    for line in [text] if text else iter(lambda: sys.stdin.readline().strip(), ""):
+        answers.append(answer(line))
+        print(f"{line} {mark} {answers[-1]}", flush=True)
+    return answers

@@ -6,15 +6,10 @@ import numpy as np
 
 
 class Scale(NamedTuple):
-    """Mean and standard deviation of each feature, of the training data.
+    """Mean and standard deviation of each feature, of the training data."""
 
-    Attributes:
-      mean: `[F]`.
-      std: `[F]`, 1 for a feature that does not vary.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray  # [F]
+    std: np.ndarray  # [F], 1 for a feature that does not vary
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Values `[..., F]` with mean 0 and standard deviation 1 on the training data."""
@@ -28,45 +23,18 @@ def fit_scale(values: np.ndarray) -> Scale:
 
 
 def windows(values: np.ndarray, ends: np.ndarray, length: int, stride: int = 1) -> np.ndarray:
-    """Cuts pieces out of a series, the last row of each at its end.
+    """Cuts pieces `[M, T, ...]` out of a series `[N, ...]`, the last row of each at its end `[M]`.
 
-    Args:
-      values: `[N, ...]`.
-      ends: rows `[M]`, each at least (length - 1) * stride.
-      length: T, rows of a piece.
-      stride: rows from one to the next.
-
-    Returns:
-      `[M, T, ...]`, in order of time.
-
-    Example:
-      >>> windows(np.arange(10), np.array([4, 9]), length=3, stride=2).tolist()
-      [[0, 2, 4], [5, 7, 9]]
+    >>> windows(np.arange(10), np.array([4, 9]), length=3, stride=2).tolist()
+    [[0, 2, 4], [5, 7, 9]]
     """
     return values[ends[:, None] + stride * np.arange(1 - length, 1)]
 
 
-def fill_forward(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Replaces each missing value of `[N, F]` by the last one before it, or at the beginning by the first one.
-
-    Example:
-      >>> fill_forward(np.array([[1.0], [2.0], [3.0]]), np.array([[True], [False], [True]])).tolist()
-      [[2.0], [2.0], [2.0]]
-    """
-    rows = np.where(missing, -1, np.arange(len(values))[:, None])
-    first = np.argmax(~missing, axis=0)
-    rows = np.maximum(np.maximum.accumulate(rows, axis=0), first)
-    return np.take_along_axis(values, rows, axis=0)
-
-
 class LinearModel(NamedTuple):
-    """y = [x; 1] W, by least squares.
+    """y = [x; 1] W, by least squares."""
 
-    Attributes:
-      weights: `[D + 1, K]`, the last row the bias.
-    """
-
-    weights: np.ndarray
+    weights: np.ndarray  # [D + 1, K], the last row the bias
 
     def predict(self, xs: np.ndarray) -> np.ndarray:
         """Predictions `[N, K]` for `[N, D]`."""
@@ -74,46 +42,17 @@ class LinearModel(NamedTuple):
 
 
 def fit_linear(xs: np.ndarray, ys: np.ndarray, ridge: float = 0.0) -> LinearModel:
-    """Minimises mean |y - [x; 1] W|^2 + ridge |W|^2, the bias left out of the penalty.
+    """Minimises mean |y - [x; 1] W|^2 + ridge |W|^2, the bias left out of the penalty; xs `[N, D]`, ys `[N, K]`.
 
-    Args:
-      xs: `[N, D]`.
-      ys: `[N, K]`.
-      ridge: of features with a standard deviation of about one.
-
-    Example:
-      >>> model = fit_linear(np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]]))
-      >>> model.predict(np.array([[10.0]])).round(6).tolist()
-      [[21.0]]
+    >>> model = fit_linear(np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]]))
+    >>> model.predict(np.array([[10.0]])).round(6).tolist()
+    [[21.0]]
     """
     xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
     mean_x, mean_y = xs.mean(axis=0), ys.mean(axis=0)
-    centred = xs - mean_x
-    # Rows that pull the weights to zero make least squares of the penalty, and stay stable where columns depend.
-    penalty = np.sqrt(ridge * len(xs)) * np.eye(xs.shape[1])
-    rows = np.concatenate([centred, penalty]) if ridge else centred
-    targets = np.concatenate([ys - mean_y, np.zeros((len(rows) - len(xs), ys.shape[1]))])
+    rows, targets = xs - mean_x, ys - mean_y
+    if ridge:  # rows that pull the weights to zero: least squares, which stays stable where columns depend
+        rows = np.concatenate([rows, np.sqrt(ridge * len(xs)) * np.eye(xs.shape[1])])
+        targets = np.concatenate([targets, np.zeros((xs.shape[1], ys.shape[1]))])
     slope = np.linalg.lstsq(rows, targets, rcond=None)[0]
     return LinearModel(np.concatenate([slope, (mean_y - mean_x @ slope)[None]]))
-
-
-def fit_logistic(xs: np.ndarray, ys: np.ndarray, ridge: float) -> LinearModel:
-    """P(y = 1) = sigmoid([x; 1] w), by Newton's method: minimises mean cross-entropy + ridge |w|^2 / 2, bias left out.
-
-    Args:
-      xs: `[N, D]`.
-      ys: 0 or 1 `[N]`.
-      ridge: above 0.
-    """
-    rows = np.column_stack([xs, np.ones(len(xs))]).astype(np.float64)
-    penalty = np.full(rows.shape[1], ridge)
-    penalty[-1] = 0.0
-    w = np.zeros(rows.shape[1])
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-rows @ w))
-        gradient = rows.T @ (p - ys) / len(ys) + penalty * w
-        hessian = (rows * (p * (1 - p))[:, None]).T @ rows / len(ys) + np.diag(penalty)
-        w -= np.linalg.solve(hessian, gradient)
-        if np.abs(gradient).max() < 1e-9:
-            break
-    return LinearModel(w[:, None])

@@ -19,14 +19,8 @@ def scaled_optimizer(options: Options, rate: Any) -> optax.GradientTransformatio
     return optax.chain(make_optimizer(options), optax.scale(rate))
 
 
-def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.ndarray) -> Callable[[], Any]:
-    """`() -> states` of R runs, compiled.
-
-    Args:
-      options: with seed and the optimizer.
-      init: `key -> params`.
-      seeds: which first weights each run begins with `[R]`; the same number, the same weights.
-    """
+def make_start(options: Options, init: Callable, seeds: np.ndarray) -> Callable[[], Any]:
+    """`() -> states` of R runs, compiled; seeds `[R]` say which first weights each begins with."""
     optimizer = scaled_optimizer(options, 1.0)
 
     @jax.jit
@@ -38,19 +32,12 @@ def make_start(options: Options, init: Callable[[jax.Array], Any], seeds: np.nda
     return start
 
 
-def make_update(one_run: Callable[[Any, Any, Any], Any], settings: Any) -> Callable[[Any, Any], Any]:
-    """`(states, batch) -> (states, metrics [R])`: an update of each of R runs.
-
-    Args:
-      one_run: `(setting, state, batch) -> (state, metrics)`, an update of one run.
-      settings: what differs between the runs, a pytree of arrays `[R, ...]`.
-    """
+def make_update(one_run: Callable, settings: Any) -> Callable[[Any, Any], Any]:
+    """`(states, batch) -> (states, metrics [R])` from `(setting, state, batch) -> (state, metrics)` of one run."""
     return lambda states, batch: jax.vmap(one_run, in_axes=(0, 0, None))(settings, states, batch)
 
 
-def over_rates(
-    options: Options, init: Callable[[jax.Array], Any], loss_fn: Callable[..., Any], rates: Sequence[float], seeds: int
-) -> tuple[Callable[[], Any], Callable[[Any, Any], Any]]:
+def over_rates(options: Options, init: Callable, loss_fn: Callable, rates: Sequence[float], seeds: int):
     """`make_start` and `make_update` of every rate with each of so many first weights, those of a rate side by side."""
 
     def one_run(rate: Any, state: Any, batch: Any) -> Any:
@@ -61,32 +48,13 @@ def over_rates(
 
 
 def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> Callable[[int], Any]:
-    """`step -> batch`, the same batches for every sweep with this seed.
-
-    Args:
-      options: with steps, batch and seed.
-      count: examples to draw from, with replacement.
-      take: `rows [B] -> batch`.
-    """
+    """`step -> batch`, drawn with replacement from so many examples, the same for every sweep with this seed."""
     rows = np.random.default_rng(options.seed).integers(count, size=(options.steps, options.batch))
     return lambda step: take(rows[step])
 
 
-def train(
-    options: Options, update: Callable[[Any, Any], Any], states: Any, batches: Callable[[int], Any], folder: Path
-) -> tuple[Any, np.ndarray]:
-    """Trains R runs on the same batches.
-
-    Args:
-      options: of the run.
-      update: of `make_update`.
-      states: before the first update.
-      batches: of the function of that name.
-      folder: of these runs.
-
-    Returns:
-      Their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`.
-    """
+def train(options: Options, update: Callable, states: Any, batches: Callable, folder: Path) -> tuple[Any, np.ndarray]:
+    """Trains R runs on the same batches; their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`."""
     training.refuse_devices(options)
     print(f"{states.step.size} runs side by side, in {folder}", flush=True)
     result = training.fit(options, update, states, batches, folder, log_every=1)
@@ -95,15 +63,9 @@ def train(
 
 
 def choose_rate(losses: Sequence[float] | np.ndarray, rates: Sequence[float], what: str) -> tuple[int, np.ndarray]:
-    """Finds the place of the best learning rate, and the loss of each, the mean over first weights.
+    """Finds the place of the best learning rate, and the loss of each: the mean over first weights, beside each other.
 
-    Args:
-      losses: of R runs on validation data `[R]`, those of a rate beside each other; what is not finite never wins.
-      rates: tried.
-      what: that was trained, for the error.
-
-    Raises:
-      ValueError: no rate has a finite loss.
+    What is not finite never wins; `what` was trained, for the error if nothing is.
     """
     by_rate = np.where(np.isfinite(losses), losses, np.inf).reshape(len(rates), -1).mean(axis=1)
     best = int(np.argmin(by_rate))

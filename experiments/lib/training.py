@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ import numpy as np
 import rnnjax
 from experiments.lib import frame
 from experiments.lib.optimization import make_optimizer
+
+MEAN = operator.attrgetter("mean")  # of the SumCount of a loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,31 +50,13 @@ class Options(frame.Config):
 
 
 def train(
-    options: Options,
-    init: Callable[[jax.Array], Any],
-    loss_fn: Callable[..., Any],
-    batches: Callable[[int], Any],
-    folder: Path,
-    *,
-    name: str = "",
-    carry: Any = None,
-    objective: Callable[[Any], jax.Array] = lambda parts: parts.mean,
-    batch_axes: Any = None,
-    **settings: Any,
+    options: Options, init, loss_fn, batches, folder, *, name="", carry=None, objective=MEAN, batch_axes=None, **more
 ) -> rnnjax.training.FitResult:
-    """Trains one model, on `--resume` from its newest checkpoint.
+    """Trains one model, on `--resume` from its newest checkpoint; `more` is of `fit`.
 
-    Args:
-      options: of the run.
-      init: `key -> params`.
-      loss_fn: as `rnnjax.training.make_train_step` takes it.
-      batches: `step -> batch`, such as `shuffled` makes.
-      folder: of the run.
-      name: of the model where a run trains several, each with its files in folder/name.
-      carry: of a recurrent stream before the first update, the batch on axis 0; None for none.
-      objective: what is minimised, a function of the SumCount.
-      batch_axes: the axis of the batch in the leaves of a batch, for `--devices`; None where it cannot be split.
-      **settings: see `fit`.
+    `init` is `key -> params`; `batches` is `step -> batch`; loss_fn and objective are as `make_train_step` takes them.
+    With a name, the model has its files in folder/name. A carry is that of recurrent streams before the first update,
+    the batch on axis 0. `batch_axes` is the axis of the batch in its leaves, for `--devices`; None if it is not split.
     """
     loss_fn = split(options, loss_fn, batch_axes, None if carry is None else 0)
     optimizer = make_optimizer(options)
@@ -80,42 +65,21 @@ def train(
     step = rnnjax.training.make_train_step(loss_fn, optimizer, objective=objective)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(f"{f'{name}: ' if name else ''}{size:,} parameters, in {folder / name}", flush=True)
-    return fit(options, step, state, batches, folder / name, **settings)
+    return fit(options, step, state, batches, folder / name, **more)
 
 
 def fit(
-    options: Options,
-    step: Callable[..., Any],
-    state: Any,
-    batches: Callable[[int], Any],
-    folder: Path,
-    *,
-    evaluate: Callable[[Any], Any] | None = None,
-    patience: int | None = None,
-    callbacks: Sequence[tuple[int, Callable[[Any], None]]] = (),
-    log_every: int | None = None,
-    unit: str = "value",
+    options: Options, step, state, batches, folder: Path, *, patience=None, callbacks=(), **more
 ) -> rnnjax.training.FitResult:
-    """Calls `rnnjax.training.fit` with the options of the run, and with checkpoints and metrics in a folder.
+    """Calls `rnnjax.training.fit`, whose settings are `more`, with the options of the run and files in a folder.
 
     On `--resume` it goes on from the newest checkpoint; a model that was trained to its end is not trained again.
-
-    Args:
-      options: of the run.
-      step: an update, as `rnnjax.training.make_train_step` makes it, or one of many models by `jax.vmap`.
-      state: before the first update.
-      batches: `step -> batch`.
-      folder: of the model.
-      evaluate: `state -> {name: value}` on held-out data, every `--evaluate-every` updates.
-      patience: evaluations without a lower "held_out_loss" after which to stop; None for never.
-      callbacks: pairs `(every, call)`, called with a `Snapshot` every so many updates, and before the first one.
-      log_every: updates between lines of the metrics; about a thousand lines by default.
-      unit: what the counts of the loss count.
-
-    Raises:
-      ValueError: the loss or its gradient was not finite.
-      KeyboardInterrupt: the run was interrupted; the rest of an experiment makes no sense without this model.
+    Patience is how many evaluations without a lower "held_out_loss" are borne. Callbacks `(every, call)` get a
+    `Snapshot` also before the first update. By default the metrics have about a thousand lines. What is interrupted
+    raises KeyboardInterrupt, as the rest of an experiment makes no sense without this model.
     """
+    settings = {"log_every": max(1, options.steps // 1000), "unit": "value"} | more
+    settings["evaluate_every"] = options.evaluate_every if settings.get("evaluate") else None
     with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
         saved = rnnjax.training.restore_progress(checkpoints, state) if options.resume else None
         ended = saved is not None and patience is not None and saved.stop.stale >= patience
@@ -127,16 +91,13 @@ def fit(
             batches,
             steps=int(saved.state.step.max()) if ended else options.steps,
             steps_per_call=options.steps_per_call,
-            evaluate=evaluate,
-            evaluate_every=options.evaluate_every if evaluate else None,
             patience=patience,
             checkpoints=checkpoints,
             checkpoint_every=options.checkpoint_every,
             resume=saved or options.resume,
             callbacks=callbacks,
             metrics_file=folder / "metrics.jsonl",
-            log_every=log_every or max(1, options.steps // 1000),
-            unit=unit,
+            **settings,
         )
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
@@ -148,12 +109,8 @@ def fit(
     return result._replace(stopped="patience") if ended else result
 
 
-def split(options: Options, loss_fn: Callable[..., Any], batch_axes: Any, carry_axes: Any = None) -> Callable[..., Any]:
-    """The loss with each batch split over `--devices`.
-
-    Raises:
-      ValueError: too few devices, a batch that they cannot share evenly, or one that cannot be split at all.
-    """
+def split(options: Options, loss_fn: Callable, batch_axes: Any, carry_axes: Any = None) -> Callable:
+    """The loss with each batch split over `--devices`."""
     if options.devices == 1:
         return loss_fn
     if batch_axes is None:
@@ -174,21 +131,11 @@ def refuse_devices(options: Options) -> None:
 
 
 def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[int], Any]:
-    """Makes batches as a function of the step alone: every epoch in another order, what is left at its end dropped.
+    """Makes `step -> batch`, so that a run resumes anywhere: every epoch in another order, what is left over dropped.
 
-    Args:
-      arrays: pytree of arrays with N examples along the axis.
-      batch: B; N if there are fewer.
-      seed: the same one gives the same order.
-      axis: of the examples, in arrays and batches.
-
-    Returns:
-      `step -> batch`, so that a run can resume anywhere.
-
-    Example:
-      >>> batches = shuffled(np.arange(7), batch=3, seed=0)
-      >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
-      ([2, 4, 3], [6, 5, 0], [1, 3, 6])
+    >>> batches = shuffled(np.arange(7), batch=3, seed=0)
+    >>> batches(0).tolist(), batches(1).tolist(), batches(2).tolist()
+    ([2, 4, 3], [6, 5, 0], [1, 3, 6])
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     batch = min(batch, count)
@@ -206,22 +153,13 @@ def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[
     return batches
 
 
-def in_chunks(function: Callable[..., Any], *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
+def in_chunks(function: Callable, *arrays: Any, size: int = 256, axis: int = 0, out_axis: int = 0) -> Any:
     """Applies a compiled function to N examples, so many at a time, with the same shapes in every call.
 
-    Args:
-      function: of pytrees of arrays with the examples along an axis, to a pytree of such arrays.
-      *arrays: its arguments, with N examples each.
-      size: of a chunk; the last one is filled up, but a single example remains one.
-      axis: of the examples in the arguments.
-      out_axis: of the examples in the results.
+    Arguments and results are pytrees of arrays with the examples along an axis; a single example remains one.
 
-    Returns:
-      What the function gives for all of them, as NumPy arrays.
-
-    Example:
-      >>> in_chunks(lambda xs: (xs + 1, xs.sum(axis=1)), np.arange(10).reshape(5, 2), size=2)[1].tolist()
-      [1, 5, 9, 13, 17]
+    >>> in_chunks(lambda xs: (xs + 1, xs.sum(axis=1)), np.arange(10).reshape(5, 2), size=2)[1].tolist()
+    [1, 5, 9, 13, 17]
     """
     count = jax.tree.leaves(arrays)[0].shape[axis]
     size, found = size if count > 1 else 1, []

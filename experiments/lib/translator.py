@@ -21,8 +21,23 @@ import rnnjax
 from experiments.lib import training
 from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.pairs import BOS, Pairs
+from rnnjax.attention import additive_attention, general_attention, local_attention, monotonic_attention
 
-DECAYS = {
+# `(features of a query, features of the memory, attention units) -> mechanism`.
+ATTENTIONS: dict[str, Callable[[int, int, int], Any]] = {
+    "general": lambda q, m, a: general_attention(q, m),
+    "additive": additive_attention,
+    "coverage": functools.partial(additive_attention, coverage=True),
+    "dot": lambda q, m, a: rnnjax.attention.dot_attention(),
+    "scaled_dot": lambda q, m, a: rnnjax.attention.scaled_dot_attention(q),
+    "concat": rnnjax.attention.concat_attention,
+    "location": rnnjax.attention.location_attention,
+    "local": lambda q, m, a: local_attention(general_attention(q, m), window=3, query_size=q),
+    "monotonic": lambda q, m, a: monotonic_attention(additive_attention(q, m, a, normalize=True)),
+    "none": lambda q, m, a: None,
+}
+# `k -> (step -> probability of the truth)`.
+DECAYS: dict[str, Callable[[float], Callable[[int], Any]]] = {
     "none": lambda k: lambda step: 1.0,
     "linear": lambda k: rnnjax.seq2seq.linear_teacher_decay(int(k)),
     "exponential": lambda k: rnnjax.seq2seq.exponential_teacher_decay(1 - 1 / k),
@@ -34,9 +49,7 @@ DECAYS = {
 class Options(training.Options):
     """Options that the experiments share."""
 
-    attention: str = (
-        "general"  # one of ATTENTIONS: general, additive, coverage, dot, concat, location, local, none, ...
-    )
+    attention: str = "general"  # or additive, coverage, dot, scaled_dot, concat, location, local, monotonic, none
     cell: str = "lstm"  # of encoder and decoder: rnn, irnn, gru, simple_gru, mgu, lstm, layer_norm_lstm, ...
     layers: int = 1  # of the encoder, and of the decoder
     hidden: int = 128  # units of a layer
@@ -48,7 +61,6 @@ class Options(training.Options):
     truth_decay: str = "none"  # scheduled sampling: none, linear, exponential or inverse_sigmoid decay of the truth
     truth_k: float = 1000.0  # updates of the linear decay, k of the inverse sigmoid, 1 / (1 - k) of the exponential
     beam: int = 5  # hypotheses that the search keeps
-    length_penalty: float = 0.0  # exponent of the GNMT length penalty
     steps: int = 10_000  # updates
     batch: int = 128  # pairs of an update
     optimizer: str = "adamw"  # sgd, adam, rmsprop, adagrad, adadelta, nadam or adamw
@@ -58,109 +70,51 @@ class Options(training.Options):
     evaluate_every: int = 2000  # updates between evaluations on held-out data
     checkpoint_every: int = 2000  # updates between checkpoints
 
-    free: ClassVar[frozenset[str]] = training.Options.free | {"beam", "length_penalty"}
+    free: ClassVar[frozenset[str]] = training.Options.free | {"beam"}
 
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
         check_cell_name(self.cell)
-        for option, known in (("attention", ATTENTIONS), ("truth_decay", DECAYS)):
-            if getattr(self, option) not in known:
-                name, got = option.replace("_", "-"), getattr(self, option)
-                raise ValueError(f"expected --{name} to be one of {', '.join(known)}, got {got!r}.")
+        for option, known in {"attention": ATTENTIONS, "truth-decay": DECAYS}.items():
+            if (got := getattr(self, option.replace("-", "_"))) not in known:
+                raise ValueError(f"expected --{option} to be one of {', '.join(known)}, got {got!r}.")
 
 
-SMOKE = {
-    "hidden": 17,
-    "embedding": 11,
-    "batch": 16,
-    "steps": 20,
-    "steps_per_call": 10,
-    "warmup": 5,
-    "beam": 2,
-    "evaluate_every": 10,
-    "checkpoint_every": 10,
-}
-
-
-# ---- the model -----------------------------------------------------------------------------------------------
-
-
-def _additive(query: int, memory: int, size: int, **options: Any) -> rnnjax.attention.Attention:
-    return rnnjax.attention.additive_attention(query, memory, size, **options)
-
-
-# `(features of a query, features of the memory, attention units) -> mechanism`.
-ATTENTIONS: dict[str, Callable[[int, int, int], Any]] = {
-    "general": lambda q, m, a: rnnjax.attention.general_attention(q, m),
-    "additive": _additive,
-    "coverage": functools.partial(_additive, coverage=True),
-    "dot": lambda q, m, a: rnnjax.attention.dot_attention(),
-    "scaled_dot": lambda q, m, a: rnnjax.attention.scaled_dot_attention(q),
-    "concat": lambda q, m, a: rnnjax.attention.concat_attention(q, m, a),
-    "location": lambda q, m, a: rnnjax.attention.location_attention(q, m, a),
-    "local": lambda q, m, a: rnnjax.attention.local_attention(
-        rnnjax.attention.general_attention(q, m), window=3, query_size=q
-    ),
-    "monotonic": lambda q, m, a: rnnjax.attention.monotonic_attention(_additive(q, m, a, normalize=True)),
-    "none": lambda q, m, a: None,
-}
+# Little to compile: one direction, no optimizer with moments, weights of the same shape.
+SMOKE = {"cell": "irnn", "hidden": 11, "embedding": 11, "bidirectional": False, "optimizer": "sgd", "beam": 2}
+SMOKE |= {"batch": 16, "steps": 20, "steps_per_call": 10, "warmup": 5, "evaluate_every": 10, "checkpoint_every": 10}
 
 
 class Params(NamedTuple):
-    """Parameters.
+    """Parameters of the model."""
 
-    Attributes:
-      source: embeddings of source symbols `[Vs, E]`.
-      target: embeddings of target symbols `[Vt, E]`.
-      encoder: of its layers.
-      bridge: from the last carries of the encoder to the first carry of the decoder.
-      decoder: of the decoder.
-      w_y: output weights `[O, Vt]`.
-      b_y: output bias `[Vt]`.
-    """
-
-    source: jax.Array
-    target: jax.Array
+    source: jax.Array  # embeddings of source symbols [Vs, E]
+    target: jax.Array  # embeddings of target symbols [Vt, E]
     encoder: Any
-    bridge: Any
+    bridge: Any  # from the last carries of the encoder to the first carry of the decoder
     decoder: Any
-    w_y: jax.Array
-    b_y: jax.Array
+    w_y: jax.Array  # output weights [O, Vt]
+    b_y: jax.Array  # output bias [Vt]
 
 
 class Translator(NamedTuple):
-    """The parts of the model, and what it does with its parameters.
-
-    Attributes:
-      options: of the run.
-      sizes: of the vocabularies, `(Vs, Vt)`.
-      encoder: `Encoder`.
-      attention: `Attention`, or None.
-      bridge: `Bridge`.
-      decoder: `Decoder`.
-    """
+    """The parts of the model, and what it does with its parameters."""
 
     options: Options
-    sizes: tuple[int, int]
-    encoder: Any
-    attention: Any
-    bridge: Any
-    decoder: Any
+    sizes: tuple[int, int]  # of the vocabularies, (Vs, Vt)
+    encoder: rnnjax.seq2seq.Encoder
+    attention: rnnjax.attention.Attention | None
+    bridge: rnnjax.seq2seq.Bridge
+    decoder: rnnjax.seq2seq.Decoder
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters."""
-        keys, embedding = jax.random.split(key, 6), self.options.embedding
-        normal, glorot = jax.nn.initializers.normal(1.0), jax.nn.initializers.glorot_uniform()
-        return Params(
-            normal(keys[0], (self.sizes[0], embedding)),
-            normal(keys[1], (self.sizes[1], embedding)),
-            self.encoder.init(keys[2]),
-            self.bridge.init(keys[3]),
-            self.decoder.init(keys[4]),
-            glorot(keys[5], (self.options.hidden, self.sizes[1])),
-            jnp.zeros(self.sizes[1]),
-        )
+        keys, normal = jax.random.split(key, 6), jax.nn.initializers.normal(1.0)
+        embeddings = [normal(keys[i], (self.sizes[i], self.options.embedding)) for i in (0, 1)]
+        parts = [part.init(keys[i]) for i, part in ((2, self.encoder), (3, self.bridge), (4, self.decoder))]
+        w_y = jax.nn.initializers.glorot_uniform()(keys[5], (self.options.hidden, self.sizes[1]))
+        return Params(*embeddings, *parts, w_y, jnp.zeros(self.sizes[1]))
 
     def encode(self, params: Params, sources: jax.Array, lengths: jax.Array, key: jax.Array | None = None):
         """Reads sources `[N, S]`, lengths `[N]`: `(memory, first carry)`, leaves `[N, ...]`; the key is of dropout."""
@@ -207,19 +161,16 @@ def make_model(options: Options, source_size: int, target_size: int) -> Translat
     memory_size = 2 * hidden if both and not merge else hidden
     below = [options.embedding] + [memory_size] * (options.layers - 1)
     layers = [(make(size, hidden), make(size, hidden)) if both else make(size, hidden) for size in below]
-    encoder = rnnjax.encoder(layers, reverse=options.reverse, **merge)
     attention = ATTENTIONS[options.attention](hidden, memory_size, hidden)
     first = options.embedding + (memory_size if attention else 0)
     cell = rnnjax.stack([make(size, hidden) for size in [first] + [hidden] * (options.layers - 1)])
+    decoder = rnnjax.seq2seq.vector_decoder(cell)
     if attention:
         decoder = rnnjax.attention_decoder(cell, attention, attentional_size=hidden)
-    else:
-        decoder = rnnjax.seq2seq.vector_decoder(cell)
-    ends = [
-        rnnjax.Bidirectional(layer[0].initial_carry(), layer[1].initial_carry()) if both else layer.initial_carry()
-        for layer in layers
-    ]
-    bridge = rnnjax.seq2seq.bridge(rnnjax.Layers(tuple(ends)), cell.initial_carry())
+    carry = make(hidden, hidden).initial_carry()  # of a layer, whatever it reads
+    ends = rnnjax.Layers((rnnjax.Bidirectional(carry, carry) if both else carry,) * options.layers)
+    bridge = rnnjax.seq2seq.bridge(ends, cell.initial_carry())
+    encoder = rnnjax.encoder(layers, reverse=options.reverse, **merge)
     return Translator(options, (source_size, target_size), encoder, attention, bridge, decoder)
 
 
@@ -228,19 +179,11 @@ def shifted(targets: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.full_like(targets[:1], BOS), targets[:-1]])
 
 
-# ---- training ------------------------------------------------------------------------------------------------
-
-
 class Batch(NamedTuple):
-    """Pairs of an update.
+    """Pairs of an update."""
 
-    Attributes:
-      pairs: B of them.
-      truth: probability of the truth among what the decoder reads `[B]`, the same for all.
-    """
-
-    pairs: Pairs
-    truth: np.ndarray
+    pairs: Pairs  # B of them
+    truth: np.ndarray  # probability of the truth among what the decoder reads [B], the same for all
 
 
 def make_batches(options: Options, pairs: Pairs) -> Callable[[int], Batch]:

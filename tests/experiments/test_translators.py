@@ -1,18 +1,24 @@
 """Addition, dates, translation and professor forcing in their smoke setting, and the model that they share."""
 
+import io
+
 import jax
 import numpy as np
 import pytest
-from experiment_runs import figures_of, smoke_config, smoke_fixture
+from experiment_runs import figures_of, smoke_fixture
 
 from experiments import addition, dates, professor_forcing, translation
+from experiments.data.fra_eng import Translation
 from experiments.lib import search, translator
 from experiments.lib.cells import CELLS
-from experiments.lib.pairs import PAD, Pairs
+from experiments.lib.pairs import BOS, EOS, PAD, Pairs
 from experiments.lib.report import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
 addition_run = smoke_fixture(addition)
+dates_run = smoke_fixture(dates)
+translation_run = smoke_fixture(translation)
+professor_forcing_run = smoke_fixture(professor_forcing)
 
 
 def test_addition_leaves_its_files_and_answers(addition_run, capsys):
@@ -39,26 +45,56 @@ def test_addition_holds_out_what_it_says():
     assert int(addition.SYMBOLS.decode(answers[7])) == held_out[7].sum()
 
 
-def test_dates_smoke(tmp_path):
-    result = dates.main(smoke_config(dates, tmp_path))
-    assert 0 <= result["exact_match"] <= 1 and (tmp_path / "attention_0.png").exists()
-    (answer,) = dates.predict(search.PredictConfig(out=str(tmp_path), text="July 20th 1969", beam=1))
+def test_dates_leaves_its_files_and_answers(dates_run):
+    folder, result = dates_run
+    assert 0 <= result["exact_match"] <= 1
+    assert figures_of(folder) == {"attention_0", "attention_1", "loss"}
+    (answer,) = dates.predict(search.PredictConfig(out=str(folder), text="July 20th 1969", beam=1))
     assert set(answer) <= set("0123456789-")
 
 
-def test_translation_smoke(tmp_path):
-    result = translation.main(smoke_config(translation, tmp_path))
-    assert 0 <= result["bleu"] <= 100 and (tmp_path / "exposure.png").exists()
-    text = (tmp_path / "report.md").read_text()
+def test_lines_of_the_standard_input_are_answered_until_one_is_empty(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("ab\n cd \n\nef\n"))
+    assert search.answer_lines("", str.upper, "->") == ["AB", "CD"]
+    assert capsys.readouterr().out == "ab -> AB\ncd -> CD\n"
+    assert search.answer_lines("x", str.upper, "->") == ["X"]
+
+
+def test_translation_leaves_its_files_and_answers(translation_run):
+    folder, result = translation_run
+    assert 0 <= result["bleu"] <= 100 and result["beam"] == 2
+    assert figures_of(folder) == {"attention_0", "attention_1", "exposure", "loss"}
+    text = (folder / "report.md").read_text()
     assert "errors of the search" in text and "Jane visite l'Afrique" in text
-    config = search.PredictConfig(out=str(tmp_path), text="Tom lit un livre.", beam=1)
+    config = search.PredictConfig(out=str(folder), text="Tom lit un livre.", beam=1)
     assert len(translation.predict(config)) == 1
 
 
-def test_professor_forcing_smoke(tmp_path):
-    result = professor_forcing.main(smoke_config(professor_forcing, tmp_path))
+def test_pieces_read_what_they_write(tmp_path):
+    parts = translation.load(translation.Config(data="generated", held_out=0.1))
+    assert not {pair.english for pair in parts[0]} & {pair.english for part in parts[1:] for pair in part}
+    pieces = [translation.learn_pieces((pair[i] for pair in parts[0]), 80, tmp_path / f"{i}.model") for i in (0, 1)]
+    pairs, ids = translation.encode(parts[2], *pieces, 40)
+    assert [pieces[0].decode(row.tolist()) for row in ids.sources] == [pair.french for pair in pairs]
+    assert pieces[1].decode([BOS, *ids.targets[3].tolist(), EOS, PAD]) == pairs[3].english
+    assert [row[length - 1] for row, length in zip(ids.targets, ids.target_lengths, strict=True)] == [EOS] * len(pairs)
+
+
+def test_the_interval_of_bleu_contains_it_and_is_narrower_for_more_sentences():
+    found = ["the cat is on the mat .", "a dog sees my old house .", "he reads two books here ."]
+    pairs = [Translation("", text) for text in ("the cat is on a mat .", "a dog sees my house .", "he reads here .")]
+    few, many = translation.bleu(found, pairs), translation.bleu(found * 30, pairs * 30)
+    assert few.low < few.mean < few.high and many.mean == pytest.approx(few.mean)
+    assert many.low < many.mean < many.high and many.high - many.low < 0.5 * (few.high - few.low)
+    same = translation.bleu([pair.english for pair in pairs], pairs)
+    assert tuple(same) == pytest.approx((100, 100, 100))
+
+
+def test_professor_forcing_compares_three_ways(professor_forcing_run):
+    folder, result = professor_forcing_run
     assert 0 <= result["exact_match_professor_forcing"] <= 1
-    assert "scheduled sampling" in (tmp_path / "report.md").read_text()
+    assert figures_of(folder) == {"exposure"}
+    assert "| scheduled sampling | " in (folder / "report.md").read_text()
 
 
 # ---- the model -----------------------------------------------------------------------------------------------

@@ -29,10 +29,3 @@ def figures_of(folder):
     for name in names:
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     return set(names)
-
-
-def assert_reproduces(experiment, smoke, folder):
-    """A second run with the same seed has the same result, and the same report to the byte."""
-    again = experiment.main(smoke_config(experiment, folder))
-    assert {**again, "out": ""} == {**smoke[1], "out": ""}
-    assert (folder / "report.md").read_bytes() == (smoke[0] / "report.md").read_bytes()

@@ -1,24 +1,50 @@
 """Tasks with long time lags: sequences that ask, at their end, for what came at their beginning."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import rnnjax
+
+TOLERANCE = 0.04  # of a sum in [0, 2)
+SOLVED = 0.01  # mean squared error of a solved lag
+TRAIN, VALIDATION, TEST, OTHER = range(4)  # sequences that are never the same
+
 
 class Batch(NamedTuple):
-    """Sequences of T steps, padded with zeros behind their end.
+    """Sequences of T steps, padded with zeros behind their end."""
 
-    Attributes:
-      inputs: `[T, B, F]`.
-      targets: sums `[T, B]`, or ids of symbols `[T, B]`.
-      where: the steps at which the network is asked, `[T, B]`.
-      allowed: the symbols that are right there, `[T, B, V]`; None for sums.
-    """
+    inputs: np.ndarray  # [T, B, F]
+    targets: np.ndarray  # sums [T, B], or ids of symbols [T, B]
+    where: np.ndarray  # the steps at which the network is asked [T, B]
+    allowed: np.ndarray | None = None  # the symbols that are right there [T, B, V]; None for sums
 
-    inputs: np.ndarray
-    targets: np.ndarray
-    where: np.ndarray
-    allowed: np.ndarray | None = None
+
+class Task(NamedTuple):
+    """What is read and answered, and how sequences are drawn."""
+
+    inputs: int  # F
+    outputs: int  # V, or 1 for a sum
+    lag: int | None  # the longest, for the chrono initialisation; None for the usual one, where lags are short
+    steps: int  # updates that it takes
+    make: Callable[[np.random.Generator, int], Batch]  # so many sequences
+
+
+def make_tasks(config: Any) -> dict[str, Task]:
+    """Makes the tasks by name."""
+    return {
+        "adding": Task(2, 1, config.lag, config.steps, functools.partial(adding, length=config.lag)),
+        "copy": Task(10, 8, config.delay + 10, 4000, functools.partial(copying, delay=config.delay)),
+        "reber": Task(7, 7, None, 1000, reber),
+        "order": Task(8, 4, 100, 1000, ordering),
+    }
+
+
+def rng_of(config: Any, *number: int) -> np.random.Generator:
+    """Makes the generator of some sequences, such as `TRAIN, 17`."""
+    return np.random.default_rng((config.seed, *number))
 
 
 def adding(rng: np.random.Generator, count: int, length: int) -> Batch:
@@ -85,6 +111,18 @@ def reber(rng: np.random.Generator, count: int, steps: int = 40) -> Batch:
             allowed[step, row, [REBER.index(symbol) for symbol in symbols]] = True
             targets[step, row] = REBER.index(string[step + 1])
     return Batch(inputs.astype(np.float32), targets, allowed.any(axis=-1), allowed)
+
+
+def make_loss(apply: Callable[[Any, Any], Any]):
+    """Makes `(params, batch, *, key) -> SumCount`: squared errors of sums, nats of symbols."""
+
+    def loss_fn(params, batch, *, key=None):
+        outputs, name = apply(params, batch.inputs), "cross_entropy"
+        if batch.allowed is None:
+            outputs, name = outputs[..., 0], "mean_squared"
+        return rnnjax.losses.get_loss(name)(outputs, batch.targets, where=batch.where)
+
+    return loss_fn
 
 
 def errors_of(outputs: np.ndarray, batch: Batch) -> np.ndarray:

@@ -38,19 +38,12 @@ OPENING = 5  # words before and with the subject, at most
 
 
 class Verb(NamedTuple):
-    """A verb that agrees.
+    """A verb that agrees with a subject."""
 
-    Attributes:
-      position: of the verb in the sentence.
-      plural: number of its subject, 0 or 1.
-      distance: words between the two.
-      attractors: nouns of the other number between the two.
-    """
-
-    position: int
-    plural: int
-    distance: int
-    attractors: int
+    position: int  # in the sentence
+    plural: int  # number of the subject, 0 or 1
+    distance: int  # words between the two
+    attractors: int  # nouns of the other number between the two
 
 
 class Writer:
@@ -118,19 +111,14 @@ class Writer:
 
 
 class Sentence(NamedTuple):
-    """A sentence.
+    """A sentence up to the verb of its main clause."""
 
-    Attributes:
-      words: up to the verb of the main clause, without it.
-      verbs: in order; the last is that of the main clause.
-    """
-
-    words: tuple[str, ...]
-    verbs: tuple[Verb, ...]
+    words: tuple[str, ...]  # without that verb
+    verbs: tuple[Verb, ...]  # in order; the last is that of the main clause
 
 
 def write(count: int, distances: Sequence[int], rng: random.Random, known: set[tuple[str, ...]]) -> list[Sentence]:
-    """Sentences with distances drawn from these, singular and plural in turn, none of the known ones."""
+    """Writes sentences with distances drawn from these, singular and plural in turn, none of the known ones."""
     found: list[Sentence] = []
     while len(found) < count:
         writer = Writer(rng)
@@ -142,19 +130,14 @@ def write(count: int, distances: Sequence[int], rng: random.Random, known: set[t
 
 
 class Encoded(NamedTuple):
-    """Sentences as arrays.
+    """Sentences as arrays `[T, N]`."""
 
-    Attributes:
-      words: ids `[T, N]`, 0 behind the last word before the verb.
-      numbers: `[T, N]`, at the word before a verb that counts its number, else -1.
-    """
-
-    words: np.ndarray
-    numbers: np.ndarray
+    words: np.ndarray  # ids, 0 behind the last word before the verb
+    numbers: np.ndarray  # at the word before a verb that counts, the number of that verb; else -1
 
 
 def encode(sentences: Sequence[Sentence], length: int, *, every_verb: bool) -> Encoded:
-    """Arrays of T = length words; the numbers of all verbs, or of the main ones."""
+    """Makes arrays of T = length words, with the numbers of all verbs or of the main ones."""
     ids = {word: i for i, word in enumerate(WORDS)}
     words, numbers = np.zeros((length, len(sentences)), np.int32), np.full((length, len(sentences)), -1, np.int32)
     for column, sentence in enumerate(sentences):
@@ -165,7 +148,7 @@ def encode(sentences: Sequence[Sentence], length: int, *, every_verb: bool) -> E
 
 
 def parse(text: str) -> Sentence:
-    """A sentence written by hand, "the SUBJECT ..."; of its verbs only the main one, which comes next, is listed."""
+    """Reads a sentence written by hand, "the SUBJECT ..."; of its verbs only the main one, which comes next, counts."""
     words = tuple(text.split())
     plural = NUMBER[words[1]]
     attractors = sum(NUMBER.get(word, plural) != plural for word in words[2:])

@@ -1,0 +1,183 @@
+"""Forecasts of g: recurrent networks and an MLP, three for each block left out, and a linear model on means."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnnjax
+from experiments.climate.task import Part, Task, look
+from experiments.data.jena import MINUTES
+from experiments.lib.cells import make_cell
+from experiments.lib.training import in_chunks, train
+
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+
+
+class Params(NamedTuple):
+    """Parameters of a network with H features in its last layer."""
+
+    body: Any  # of the cells, or weights `[T F, H]` and bias `[H]` of the MLP
+    w_y: jax.Array  # [H, K]
+    b_y: jax.Array  # [K]
+
+
+class Variant(NamedTuple):
+    """A recurrent network."""
+
+    cell: str = ""  # by name; that of the options by default
+    layers: int = 1
+    both: bool = False  # whether a second cell reads the window from its end
+    recurrent: bool = False  # whether the recurrent products are dropped out
+
+
+VARIANTS = {name: Variant(name) for name in ("rnn", "gru", "lstm")} | {
+    "stacked": Variant(layers=2),
+    "bidirectional": Variant(both=True),
+    "dropout": Variant(recurrent=True),
+}
+
+
+def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """x with a share of its elements dropped; as it is where there is no key."""
+    return x if key is None else jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
+
+
+def make_rnn(variant: Variant, config: Any, features: int):
+    """Makes `key -> params`, and `(params, xs [T, B, F], key) -> g [B, K]`; many inputs to one output."""
+    hidden, outputs, dropout = config.hidden, len(config.horizons), config.dropout
+    sizes = [features] * 2 if variant.both else [features, *[hidden] * (variant.layers - 1)]
+    cells = [make_cell(variant.cell or config.cell, size, hidden) for size in sizes]
+    wrap = rnnjax.Bidirectional if variant.both else lambda *parts: rnnjax.Layers(parts)
+
+    def init(key):
+        body = wrap(*(cell.init(k) for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True)))
+        seen = hidden * (1 + variant.both) + features
+        return Params(body, jnp.zeros((seen, outputs)), jnp.zeros(outputs))
+
+    def apply(params, xs, key=None):
+        between, last, *keys = [None] * (2 + len(cells)) if key is None else jax.random.split(key, 2 + len(cells))
+        run = cells
+        if variant.recurrent:
+            pairs = zip(cells, keys, strict=True)
+            run = [rnnjax.dropout(cell, key=k, shape=xs.shape, recurrent=dropout) for cell, k in pairs]
+        if variant.both:
+            carries, _ = rnnjax.unroll_layers([tuple(run)], rnnjax.Layers((params.body,)), xs)
+            state = jnp.concatenate([carry.h for carry in carries.layers[0]], axis=-1)
+        else:
+            state = rnnjax.unroll_layers(run, params.body, xs, key=between, dropout=dropout)[1][-1]
+        seen = jnp.concatenate([drop(state, dropout, last), xs[-1]], axis=-1)
+        return jnp.matmul(seen, params.w_y) + params.b_y[None]
+
+    return init, apply
+
+
+def make_mlp(config: Any, features: int):
+    """Makes the same for a network that sees all of the window at once."""
+    hidden, outputs, size = config.hidden, len(config.horizons), config.window // config.stride * features
+
+    def init(key):
+        body = jax.nn.initializers.glorot_uniform()(key, (size, hidden)), jnp.zeros(hidden)
+        return Params(body, jnp.zeros((hidden, outputs)), jnp.zeros(outputs))
+
+    def apply(params, xs, key=None):
+        flat = jnp.swapaxes(xs, 0, 1).reshape(xs.shape[1], size)
+        state = jax.nn.relu(jnp.matmul(flat, params.body[0]) + params.body[1][None])
+        return jnp.matmul(drop(state, config.dropout, key), params.w_y) + params.b_y[None]
+
+    return init, apply
+
+
+class Fitted(NamedTuple):
+    """A model after training."""
+
+    validation: np.ndarray  # absolute errors on the blocks left out [M, K]
+    test: np.ndarray  # forecasts of the test part [M, K]
+    note: str  # what was chosen on validation for the last horizon
+
+
+def choose(errors: Sequence[np.ndarray], tests: Sequence[np.ndarray], notes: Sequence[str]) -> Fitted:
+    """Takes for each horizon the candidate with the smallest mean of its errors on validation `[M, K]`."""
+    best = np.argmin([error.mean(axis=0) for error in errors], axis=0)
+    error, test = (np.stack([c[i][:, k] for k, i in enumerate(best)], axis=1) for c in (errors, tests))
+    return Fitted(error, test, notes[best[-1]])
+
+
+def fit_networks(name: str, model: tuple[Callable, Callable], task: Task, config: Any, folder: Path) -> Fitted:
+    """Trains the members for each block left out, all side by side."""
+    init, apply = model
+    training, test = task.ends["training"], look(task, task.ends["test"][0], config)
+    left_out = [look(task, ends, config) for ends in task.ends["validation"]]
+    zero = np.concatenate([np.abs(part.base - part.truth) for part in left_out])  # of g = 0, before the first update
+    each, saved = (config.blocks, config.members), folder / name / "forecasts"  # a file per evaluation, for --resume
+    saved.mkdir(parents=True, exist_ok=True)
+
+    def init_all(key):
+        return jax.vmap(jax.vmap(init))(jax.random.split(key, each))
+
+    def loss_fn(params, batch, *, key):
+        inputs, targets = batch  # [blocks, T, B, F] and [blocks, B, K]: the members of a block read the same
+        members = jax.vmap(apply, in_axes=(0, None, 0))
+        g = jax.vmap(members)(params, inputs, jax.random.split(key, each))
+        return rnnjax.losses.masked_mean(jnp.abs(g - targets[:, None]))
+
+    def batches(step):
+        rng = np.random.default_rng((config.seed, step))
+        ends = [some[rng.integers(len(some), size=config.batch)] for some in training]
+        part = look(task, np.concatenate(ends), config)
+        inputs = part.inputs.reshape(config.blocks, config.batch, *part.inputs.shape[1:]).swapaxes(1, 2)
+        return inputs, part.targets.reshape(config.blocks, config.batch, -1)
+
+    @jax.jit
+    def forward(params, xs):
+        return jax.vmap(apply, in_axes=(0, None))(params, xs).mean(axis=0)
+
+    def forecast(params, part: Part) -> np.ndarray:
+        """Mean of the members for a block."""
+        return part.celsius(in_chunks(lambda xs: forward(params, xs.swapaxes(0, 1)), part.inputs, size=500))
+
+    def evaluate(state):
+        blocks = [jax.tree.map(lambda leaf: leaf[i], state.params) for i in range(config.blocks)]  # noqa: B023
+        pairs = zip(blocks, left_out, strict=True)
+        errors = np.concatenate([np.abs(forecast(params, part) - part.truth) for params, part in pairs])
+        np.savez(saved / str(state.step), errors=errors, test=np.mean([forecast(p, test) for p in blocks], axis=0))
+        return {"held_out_loss": float((errors / zero.mean(axis=0)).mean())}
+
+    train(config, init_all, loss_fn, batches, folder, name=name, evaluate=evaluate, batch_axes=(2, 1))
+    steps = sorted(int(path.stem) for path in saved.iterdir())
+    files = [np.load(saved / f"{step}.npz") for step in steps]
+    errors, tests = ([file[what] for file in files] for what in ("errors", "test"))
+    return choose([zero, *errors], [test.base, *tests], [f"{step} updates" for step in (0, *steps)])
+
+
+def fit_ridge(task: Task, config: Any) -> Fitted:
+    """Least squares on means over pieces of the window: long and few for little data, short and many for much."""
+    looked = {}
+    for name, parts in task.ends.items():
+        every = [max(1, len(ends) // 8000) if name in ("training", "all") else 1 for ends in parts]
+        looked[name] = [look(task, ends[::step], config) for ends, step in zip(parts, every, strict=True)]
+
+    def features(part: Part, piece: int) -> np.ndarray:
+        means = part.inputs.reshape(len(part.inputs), -1, piece, part.inputs.shape[-1]).mean(axis=2)
+        return np.concatenate([means.reshape(len(means), -1), part.inputs[:, -1]], axis=1).astype(np.float64)
+
+    def solve(part: Part, other: Part, piece: int) -> list[np.ndarray]:
+        """Forecasts of another part for every penalty."""
+        xs, ys = features(part, piece), part.targets.astype(np.float64)
+        mean_x, mean_y = xs.mean(axis=0), ys.mean(axis=0)
+        gram, cross = (xs - mean_x).T @ (xs - mean_x) / len(xs), (xs - mean_x).T @ (ys - mean_y) / len(xs)
+        seen, unit = features(other, piece) - mean_x, np.eye(len(gram))
+        weights = [np.linalg.solve(gram + penalty * unit, cross) for penalty in PENALTIES]
+        return [other.celsius(seen @ w + mean_y) for w in weights]
+
+    errors, tests, notes = [], [], []
+    for piece in (piece for piece in (2, 6, 24) if (config.window // config.stride) % piece == 0):
+        pairs = list(zip(looked["training"], looked["validation"], strict=True))
+        folds = [[np.abs(f - out.truth) for f in solve(part, out, piece)] for part, out in pairs]
+        errors += [np.concatenate(each) for each in zip(*folds, strict=True)]
+        tests += solve(looked["all"][0], looked["test"][0], piece)
+        notes += [f"means over {piece * config.stride * MINUTES / 60:g} h, ridge {each:g}" for each in PENALTIES]
+    return choose(errors, tests, notes)

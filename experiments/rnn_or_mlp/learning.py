@@ -1,0 +1,153 @@
+"""The two models, how they learn a task, and what they cost."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rnnjax
+from experiments.lib import sweep
+from experiments.lib.cells import make_cell
+from experiments.lib.training import in_chunks
+from experiments.rnn_or_mlp.questions import Task, last_steps, take
+
+
+class Dense(NamedTuple):
+    """y = x w + b, with w `[D, K]` and b `[K]`."""
+
+    w: jax.Array
+    b: jax.Array
+
+    def __call__(self, xs: jax.Array) -> jax.Array:
+        """`[B, K]` for `[B, D]`."""
+        return jnp.matmul(xs, self.w) + self.b[None]
+
+
+def dense(key: jax.Array, inputs: int, outputs: int) -> Dense:
+    """Draws weights for ReLUs (He et al. 2015)."""
+    return Dense(jax.nn.initializers.he_normal()(key, (inputs, outputs)), jnp.zeros(outputs))
+
+
+class RNNModel(NamedTuple):
+    """Parameters of the recurrent network: of the cell, and of the output."""
+
+    cell: NamedTuple
+    output: Dense
+
+
+def make_rnn(config: Any, features: int, ragged: bool):
+    """Makes `key -> params`, and `(params, xs [T, B, F], lengths [B]) -> logits [B, 2]`."""
+    cell = make_cell(config.cell, features, config.hidden)
+
+    def init(key):
+        key_cell, key_y = jax.random.split(key)
+        return RNNModel(cell.init(key_cell), dense(key_y, config.hidden, 2))
+
+    def apply(params, xs, lengths):
+        carry, _ = rnnjax.unroll(cell, params.cell, xs, lengths=lengths if ragged else None)
+        return params.output(carry.h)
+
+    return init, apply
+
+
+def make_mlp(inputs: int, width: int):
+    """Makes `key -> params`, and `(params, xs [1, B, D], lengths) -> logits [B, 2]`: two hidden layers."""
+
+    def init(key):
+        keys = jax.random.split(key, 3)
+        return [dense(keys[0], inputs, width), dense(keys[1], width, width), dense(keys[2], width, 2)]
+
+    def apply(params, xs, lengths):
+        del lengths
+        return params[2](jax.nn.relu(params[1](jax.nn.relu(params[0](xs[0])))))
+
+    return init, apply
+
+
+def size_of(init: Callable) -> int:
+    """Counts the parameters of a model."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+
+
+def width_for(parameters: int, inputs: int) -> int:
+    """Finds the width of the MLP whose number of parameters is nearest to this one."""
+    return min(range(1, 2000), key=lambda w: abs((inputs + 1) * w + (w + 1) * w + (w + 1) * 2 - parameters))
+
+
+def make_model(config: Any, model: str, features: int, window: int, ragged: bool):
+    """Makes "rnn", or "mlp" with as many parameters; sequences are `ragged` if their lengths differ."""
+    init, apply = make_rnn(config, features, ragged)
+    inputs = window * features
+    return (init, apply) if model == "rnn" else make_mlp(inputs, width_for(size_of(init), inputs))
+
+
+class Cost(NamedTuple):
+    """What a batch costs."""
+
+    parameters: int
+    memory: int  # temporary memory of the compiled update, in bytes
+    update: float  # median time of an update, in ms
+    predict: float  # median time of a prediction, in ms
+
+
+class Learned(NamedTuple):
+    """What a model made of a task, with the learning rate that validation chose."""
+
+    rate: float
+    right: np.ndarray  # for each test example [S, N], a row per seed
+    measure: Callable[[], Cost]  # compiles and times one run
+
+
+@functools.lru_cache(maxsize=32)  # tasks of one shape share what is compiled
+def make_learn(config: Any, model: str, features: int, window: int, ragged: bool) -> Callable[[Task, Path], Learned]:
+    """Makes `(task, folder) -> Learned` for sequences of so many features."""
+    init, apply = make_model(config, model, features, window, ragged)
+
+    def loss_fn(params, batch, *, key):
+        del key
+        return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.xs, batch.lengths), batch.labels)
+
+    start, update = sweep.over_rates(config, init, loss_fn, config.rates, config.seeds)
+    forward = jax.jit(jax.vmap(apply, in_axes=(0, None, None)))
+
+    def logits(runs, examples):  # [R, N, 2]
+        rows = np.arange(len(examples.labels))
+        return in_chunks(lambda some: forward(runs, *take(examples, some)[:2]), rows, size=config.held_out, out_axis=1)
+
+    def measure(chosen, batch):
+        params, state = jax.jit(lambda *trees: jax.tree.map(lambda leaf: leaf[0], trees))(chosen, start())
+        one = rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(config, config.rates[0]))
+        step = jax.jit(one).lower(state, batch).compile()
+        predict = jax.jit(apply).lower(params, batch.xs, batch.lengths).compile()
+        times = _median_ms(config.repeats, step, state, batch), _median_ms(config.repeats, predict, params, *batch[:2])
+        return Cost(size_of(init), step.memory_analysis().temp_size_in_bytes, *times)
+
+    def learn(task: Task, folder: Path) -> Learned:
+        """Trains every run, chooses the rate on validation data, and only then reads the test."""
+        known, unseen, test = (last_steps(part, window) if model == "mlp" else part for part in task[:3])
+        batches = sweep.batches(config, len(known.labels), lambda rows: take(known, rows))
+        runs, _ = sweep.train(config, update, start(), batches, folder)
+        found = logits(runs, unseen).astype(np.float64)
+        margin = (found[..., 1] - found[..., 0]) * (1 - 2 * unseen.labels)  # of the wrong answer, [R, N]
+        best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
+        chosen = jax.tree.map(lambda leaf: leaf[best * config.seeds : (best + 1) * config.seeds], runs)
+        batch = jax.device_put(take(known, np.arange(config.batch)))
+        right = logits(chosen, test).argmax(axis=-1) == test.labels
+        return Learned(config.rates[best], right, lambda: measure(chosen, batch))
+
+    return learn
+
+
+def _median_ms(repeats: int, compiled: Callable[..., Any], *args: Any) -> float:
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(compiled(*args))
+        seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds)
