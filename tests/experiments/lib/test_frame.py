@@ -55,14 +55,11 @@ def test_an_option_wins_over_a_preset_and_that_over_the_default(args, expected):
     assert parse(*args) == expected
 
 
+@pytest.mark.usefixtures("all_optimizations")
 def test_a_smoke_run_compiles_quickly_and_wins_over_a_preset_but_not_over_an_option():
-    assert not jax.config.read("jax_disable_most_optimizations")
-    try:
-        got = parse("--smoke", "--preset", "big", "--rate", "3", smoke={"hidden": 2, "rate": 1.0})
-        assert got == Config(preset="big", cell="lstm", smoke=True, hidden=2, rate=3.0)
-        assert jax.config.read("jax_disable_most_optimizations")
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    got = parse("--smoke", "--preset", "big", "--rate", "3", smoke={"hidden": 2, "rate": 1.0})
+    assert got == Config(preset="big", cell="lstm", smoke=True, hidden=2, rate=3.0)
+    assert jax.config.read("jax_disable_most_optimizations")
 
 
 def test_a_default_can_be_given():
@@ -193,8 +190,7 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "experiments.toy", module)
     spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
-    yield module
-    jax.config.update("jax_disable_most_optimizations", False)
+    return module
 
 
 def run(toy, capsys, monkeypatch, *args):
