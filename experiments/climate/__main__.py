@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from experiments.climate import figures
-from experiments.climate.models import VARIANTS, fit_naive, fit_networks, fit_ridge, make_mlp, make_rnn
+from experiments.climate.models import NETWORKS, fit_naive, fit_networks, fit_ridge, make_mlp, make_rnn
 from experiments.climate.task import look, prepare, truth
 from experiments.data import jena
 from experiments.lib import frame, training
@@ -29,7 +29,7 @@ class Config(training.Options):
     days: int = 133  # of generated weather, as many as there are of 2024
     inputs: Literal["few", "all"] = "few"  # pressure, temperature, wind, or 14 features; and the time of the day
     cell: str = "gru"  # of the stacked, the bidirectional and the dropped-out network
-    networks: tuple[str, ...] = tuple(VARIANTS)  # which to train
+    networks: tuple[str, ...] = NETWORKS  # which to train
     hidden: int = 16  # units of a layer
     blocks: int = 4  # that the rows before the test are cut into; each network of as many leaves one out
     members: int = 3  # networks for each block left out, from first weights of their own
@@ -54,8 +54,8 @@ class Config(training.Options):
             )
         if not self.horizons or list(self.horizons) != sorted({*self.horizons}) or self.horizons[0] < 1:
             raise ValueError(f"expected --horizons to be rows ahead, rising, got {self.horizons}.")
-        if not self.networks or not VARIANTS.keys() >= {*self.networks}:
-            raise ValueError(f"expected --networks to be some of {', '.join(VARIANTS)}, got {self.networks}.")
+        if not self.networks or not set(NETWORKS) >= {*self.networks}:
+            raise ValueError(f"expected --networks to be some of {', '.join(NETWORKS)}, got {self.networks}.")
 
 
 SMOKE = {"networks": ("rnn",), "days": 40, "window": 288, "stride": 24, "hidden": 5, "blocks": 2, "members": 2}
@@ -73,7 +73,7 @@ def main(config: Config) -> dict:
     simple = fit_naive(task, config)
     fitted = simple | {"linear": fit_ridge(task, config)}
     models = {"mlp": make_mlp(config, features)}
-    models |= {name: make_rnn(VARIANTS[name], config, features) for name in config.networks}
+    models |= {name: make_rnn(name, config, features) for name in config.networks}
     fitted |= {name: fit_networks(name, model, task, config, run.folder) for name, model in models.items()}
 
     errors = {name: np.abs(model.test - truth(task, ends, config)) for name, model in fitted.items()}  # [M, K] each

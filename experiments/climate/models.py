@@ -11,9 +11,10 @@ import numpy as np
 import rnnjax
 from experiments.climate.task import Part, Task, look, naive, truth
 from experiments.data.jena import MINUTES
-from experiments.lib.cells import make_cell
+from experiments.lib.cells import CELLS, make_cell
 from experiments.lib.training import in_chunks, train
 
+NETWORKS = ("rnn", "gru", "lstm", "stacked", "bidirectional", "dropout")  # the last three of --cell
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
@@ -25,45 +26,29 @@ class Params(NamedTuple):
     b_y: jax.Array  # [K]
 
 
-class Variant(NamedTuple):
-    """A recurrent network."""
-
-    cell: str = ""  # by name; that of the options by default
-    layers: int = 1
-    both: bool = False  # whether a second cell reads the window from its end
-    recurrent: bool = False  # whether the recurrent products are dropped out
-
-
-VARIANTS = {name: Variant(name) for name in ("rnn", "gru", "lstm")} | {
-    "stacked": Variant(layers=2),
-    "bidirectional": Variant(both=True),
-    "dropout": Variant(recurrent=True),
-}
-
-
 def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """x with a share of its elements dropped; as it is where there is no key."""
     return x if key is None else jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
-def make_rnn(variant: Variant, config: Any, features: int):
+def make_rnn(name: str, config: Any, features: int):
     """Makes `key -> params`, and `(params, xs [T, B, F], key) -> g [B, K]`; many inputs to one output."""
-    hidden, outputs, dropout = config.hidden, len(config.horizons), config.dropout
-    sizes = [features] * 2 if variant.both else [features, *[hidden] * (variant.layers - 1)]
-    cells = [make_cell(variant.cell or config.cell, size, hidden) for size in sizes]
+    hidden, outputs, dropout, both = config.hidden, len(config.horizons), config.dropout, name == "bidirectional"
+    sizes = {"stacked": [features, hidden], "bidirectional": [features, features]}.get(name, [features])
+    cells = [make_cell(name if name in CELLS else config.cell, size, hidden) for size in sizes]
 
     def init(key):
         parts = tuple(cell.init(k) for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True))
-        body = rnnjax.Layers((rnnjax.Bidirectional(*parts),) if variant.both else parts)
-        return Params(body, jnp.zeros((hidden * (1 + variant.both) + features, outputs)), jnp.zeros(outputs))
+        body = rnnjax.Layers((rnnjax.Bidirectional(*parts),) if both else parts)
+        return Params(body, jnp.zeros((hidden * (1 + both) + features, outputs)), jnp.zeros(outputs))
 
     def apply(params, xs, key=None):
         between, last, *keys = [None] * (2 + len(cells)) if key is None else jax.random.split(key, 2 + len(cells))
-        layers = [tuple(cells)] if variant.both else cells
-        if variant.recurrent:
+        layers = [tuple(cells)] if both else cells
+        if name == "dropout":
             layers = [rnnjax.dropout(cells[0], key=keys[0], shape=xs.shape, recurrent=dropout)]
         carry, outs = rnnjax.unroll_layers(layers, params.body, xs, key=between, dropout=dropout)
-        state = jnp.concatenate([c.h for c in carry.layers[0]], axis=-1) if variant.both else outs[-1]
+        state = jnp.concatenate([c.h for c in carry.layers[0]], axis=-1) if both else outs[-1]
         seen = jnp.concatenate([drop(state, dropout, last), xs[-1]], axis=-1)
         return jnp.matmul(seen, params.w_y) + params.b_y[None]
 
