@@ -61,7 +61,7 @@ def human_forms(date: datetime.date, locale: str) -> list[str]:
       'یکشنبه ۲۰ ژوئیهٔ ۱۹۶۹'
     """
     _check_years(date.year, date.year)
-    return list(dict.fromkeys(_write(date, locale, form) for form in _forms(locale, date.day > 12)))
+    return list(dict.fromkeys(_write(date, locale, *form) for form in _forms(locale, date.day > 12)))
 
 
 def split(
@@ -92,13 +92,6 @@ def load(pairs: int, held_out: int, seed: int) -> tuple[Symbols, Pairs, Pairs, l
     return symbols, *(encode(part, symbols, width) for part in (training_pairs, held_out_pairs)), held_out_pairs
 
 
-class _Form(NamedTuple):
-    """How to write a date: a template over the fields of a date, and what is done to the letters."""
-
-    template: str
-    case: Callable[[str], str]
-
-
 def _check_years(first_year: int, last_year: int) -> None:
     if not 1000 <= first_year <= last_year <= 9999:
         raise ValueError(f"expected years of four digits, the first one first, got {first_year} to {last_year}.")
@@ -111,18 +104,18 @@ def _write_all(days: np.ndarray, rng: np.random.Generator) -> list[DatePair]:
     for day, i, choice in zip(days.tolist(), locales.tolist(), choices.tolist(), strict=True):
         date, locale = datetime.date.fromordinal(day), LOCALES[i]
         forms = _forms(locale, date.day > 12)
-        pairs.append(DatePair(_write(date, locale, forms[int(choice * len(forms))]), date.isoformat()))
+        pairs.append(DatePair(_write(date, locale, *forms[int(choice * len(forms))]), date.isoformat()))
     return pairs
 
 
-def _write(date: datetime.date, locale: str, form: _Form) -> str:
+def _write(date: datetime.date, locale: str, template: str, case: Callable[[str], str]) -> str:
     """A date in a form of its locale; Babel's format_date, with names looked up once and in the locale's digits."""
     names, digits = _names(locale)
     fields = {"y": date.year, "M": date.month, "MM": f"{date.month:02}", "d": date.day, "dd": f"{date.day:02}"}
     fields |= {pattern: names[pattern][date.month] for pattern in ("MMM", "MMMM")}
     fields |= {pattern: names[pattern][date.weekday()] for pattern in ("EEE", "EEEE")}
     suffix = "th" if 11 <= date.day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
-    return form.case(form.template % {**fields, "th": f"{date.day}{suffix}"}).translate(digits)
+    return case(template % {**fields, "th": f"{date.day}{suffix}"}).translate(digits)
 
 
 def patterns(locale: str, above_12: bool) -> list[str]:
@@ -135,14 +128,14 @@ def patterns(locale: str, above_12: bool) -> list[str]:
 
 
 @functools.cache
-def _forms(locale: str, above_12: bool) -> list[_Form]:
-    """The forms of a locale that are not ambiguous."""
+def _forms(locale: str, above_12: bool) -> list[tuple[str, Callable[[str], str]]]:
+    """The forms of a locale that are not ambiguous: templates over the fields of a date, and what is done to case."""
     if locale not in LOCALES:
         raise ValueError(f"expected a locale among {', '.join(LOCALES)}, got {locale!r}.")
     templates = [parse_pattern(pattern).format for pattern in patterns(locale, above_12)]
     templates += ENGLISH_ORDINALS if locale.startswith("en") else ()
     # Digits have no case: written once, a form of digits only is drawn a third as often as one with the month's name.
-    return [_Form(t, case) for t in templates for case in ((str, str.lower, str.upper) if "MMM" in t else (str,))]
+    return [(t, case) for t in templates for case in ((str, str.lower, str.upper) if "MMM" in t else (str,))]
 
 
 @functools.cache

@@ -65,7 +65,7 @@ def load(data: str, *, days: int = 365, seed: int = 0) -> Weather:
         path = find(JENA_FULL) if data == "jena" else Path(data)
     if not path.is_file():
         raise FileNotFoundError(
-            f"expected --data to be generated, jena-2024, jena or the path of a CSV file, got {data!r}, which is none."
+            f"expected --data to be generated, jena-2024, jena or the path of a CSV file, found none at {data!r}."
         )
     weather = parse(read(path), str(path))
     rows = len(weather.times) + weather.dropped
