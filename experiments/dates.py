@@ -33,7 +33,7 @@ class Config(translator.Options):
     steps: int = 2500  # updates
 
 
-SMOKE = translator.SMOKE | {"pairs": 300, "held_out": 40}
+SMOKE = translator.SMOKE | {"pairs": 300, "held_out": 40, "beam": 1}
 
 
 def main(config: Config) -> dict:

@@ -34,7 +34,7 @@ class Config(translator.Options):
     dropout: float = 0.1  # of embeddings, and before the output
 
 
-SMOKE = translator.SMOKE | {"pairs": 200, "held_out": 40, "judge": 7}
+SMOKE = translator.SMOKE | {"pairs": 200, "held_out": 40, "judge": 7, "attention": "none", "dropout": 0.0}
 
 
 class Players(NamedTuple):

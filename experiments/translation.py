@@ -60,7 +60,7 @@ class Config(translator.Options):
     checkpoint_every: int = 1000  # updates between checkpoints
 
 
-SMOKE = translator.SMOKE | {"data": "generated", "source_pieces": 80, "target_pieces": 80, "held_out": 0.1}
+SMOKE = translator.SMOKE | {"data": "generated", "source_pieces": 130, "target_pieces": 130, "held_out": 0.1}
 
 
 def load(config: Config) -> list[list[Translation]]:

@@ -4,26 +4,8 @@
                                                     subject LSTM and GRU at 100 %, the simple RNN at chance
     python -m experiments.agreement --cell lstm     one cell, under a minute
 
-A small grammar writes sentences with a chosen number of words between the subject and its verb, and nouns of the other
-number among them, the attractors:
-
-    the cat   which already ate the mice near the houses and which the dogs which the man feeds chase   was
-    subject   ----------------- relative clauses, nested, 17 words, three attractors ----------------   verb
-
-A network reads up to the verb and says P(were) = 1 - P(was) = softmax(h_t W_y + b_y). That is the number prediction of
-Linzen, Dupoux & Goldberg 2016, "Assessing the ability of LSTMs to learn syntax-sensitive dependencies".
-
-What a network can hold is one question, what it can learn to hold another: the gradient has to get back to the subject.
-So there are three lessons, with the same number of sentences and updates each, and one test:
-
-    far            the number of the verb, in sentences with 20 to 60 words between: no short ones lead the way
-    near and far   the same with 0 to 60 words
-    every verb     0 to 60 words, and the verbs within the clauses count too: numbers have to be stacked
-
-All cells read the same batches with every learning rate, from every one of the seeds' weights, in one compiled program
-(vmap); the rate is chosen on validation data. All have as many units, so gates bring more weights. Cells with gates
-begin with chrono biases (Tallec & Ollivier 2018) for lags up to the longest distance; a fourth lesson shows what
-becomes of them without. A simple RNN has no such bias; its recurrent weights begin orthogonal.
+Sentences of a small grammar, with a chosen number of words between the subject and its verb and nouns of the other
+number among them, are read in three lessons: far ones only, near and far ones, and with every verb counting.
 """
 
 import dataclasses
@@ -98,28 +80,26 @@ def generate(config: Config) -> Corpus:
     """Writes test sentences first, then validation sentences, and training sentences that are none of them."""
     rng = random.Random(config.seed)
     test = [s for distance in config.tested for s in write(config.held_out, [distance], rng, set())]
-    known, length = {sentence.words for sentence in test}, config.longest + OPENING
-    trained_on, chosen_on = {}, {}
+    corpus, known = Corpus(test, {}, {}), {sentence.words for sentence in test}
     for nearest, lessons in ((config.nearest, ("far", "far_no_chrono")), (0, ("near_and_far", "every_verb"))):
         distances = range(nearest, config.longest + 1)
         some = write(config.validation, distances, rng, known)
         many = write(config.sentences, distances, rng, known | {sentence.words for sentence in some})
         for lesson in lessons:
-            trained_on[lesson] = encode(many, length, every_verb=lesson == "every_verb")
-            chosen_on[lesson] = encode(some, length, every_verb=lesson == "every_verb")
-    return Corpus(test, trained_on, chosen_on)
+            for part, sentences in ((corpus.training, many), (corpus.validation, some)):
+                part[lesson] = encode(sentences, config.longest + OPENING, every_verb=lesson == "every_verb")
+    return corpus
 
 
 def baselines(sentences: Sequence[Sentence]) -> dict[str, float]:
     """Accuracy of simple rules: the number of the last noun, and that of most nouns of the sentence but the subject."""
-    truth = np.array([sentence.verbs[-1].plural for sentence in sentences])
-    last, most = [], []
+    right = []
     for words, verbs in sentences:
         subject = verbs[-1].position - verbs[-1].distance - 1
-        last.append([NUMBER[word] for word in words if word in NUMBER][-1])
-        others = [NUMBER[word] for i, word in enumerate(words) if word in NUMBER and i != subject]
-        most.append(np.mean(others) > 0.5 if others else 0)
-    return {"the last noun": float(np.mean(last == truth)), "most other nouns": float(np.mean(most == truth))}
+        nouns = {i: NUMBER[word] for i, word in enumerate(words) if word in NUMBER}
+        others = [number for i, number in nouns.items() if i != subject] or [0]
+        right.append([rule == verbs[-1].plural for rule in ([*nouns.values()][-1], np.mean(others) > 0.5)])
+    return dict(zip(("the last noun", "most other nouns"), np.mean(right, axis=0).tolist(), strict=True))
 
 
 class Scores(NamedTuple):
@@ -167,10 +147,10 @@ def main(config: Config) -> dict:
     }
     rules = baselines([sentence for sentence in corpus.test if sentence.verbs[-1].distance == AT])
     headline["baseline_accuracy"] = max(0.5, *rules.values())
+    plural = np.array([sentence.verbs[-1].plural for sentence in EXAMPLES], bool)
+    were = {key: found.plural[:, -len(EXAMPLES) :].mean(axis=0) for key, found in learned.items()}
     shown = [key for key in learned if key[1] in COMPARED or config.cell != "all"]
-    verbs = [sentence.verbs[-1] for sentence in EXAMPLES]
-    were = {key: learned[key].plural[:, -len(verbs) :].mean(axis=0) for key in shown}
-    right = {key: np.where([verb.plural for verb in verbs], p, 1 - p) for key, p in were.items()}
+    right = {key: np.where(plural, were[key], 1 - were[key]) for key in shown}
     values = {"lessons": LESSONS, "at": AT, "examples": EXAMPLES, "right": right, "rules": rules}
     return frame.finish(run, headline, learned=learned, scores=scores, **values)
 

@@ -18,20 +18,16 @@ STYLES = {
 def _draw(axes: Sequence[Any], scores: Mapping[str, Any], at: int) -> None:
     """Accuracy against distance and against attractors, on two axes, a line for each cell."""
     for cell, (distances, attractors, _) in scores.items():
-        _line(axes[0], cell, list(distances), distances.values())
-        _line(axes[1], cell, list(attractors), attractors.values())
+        for axis, found in zip(axes, (distances, attractors), strict=True):
+            mean, low, high = np.array([*found.values()]).T
+            reach = np.maximum([mean - low, high - mean], 0)  # rounding, where all are right
+            axis.errorbar([*found], mean, reach, label=cell, capsize=3, elinewidth=1.2, markersize=6, **STYLES[cell])
     for axis in axes:
         axis.axhline(0.5, color="0.4", linestyle=":", label="chance")
         axis.set_ylim(top=1.03)
         axis.yaxis.set_major_formatter("{x:.0%}")
     axes[0].set(xlabel="words between subject and verb")
     axes[1].set(xlabel=f"attractors, {at - 10} to {at + 10} words between")
-
-
-def _line(axis: Any, cell: str, x: list[Any], found: Any) -> None:
-    mean, low, high = np.array([*found]).T
-    reach = np.maximum([mean - low, high - mean], 0)  # rounding, where all are right
-    axis.errorbar(x, mean, reach, label=cell, capsize=3, elinewidth=1.2, markersize=6, **STYLES[cell])
 
 
 def draw_cells(folder: Path, scores: Mapping[tuple[str, str], Any], config: Any, at: int) -> None:
@@ -54,10 +50,9 @@ def draw_lessons(folder: Path, scores: Mapping[tuple[str, str], Any], config: An
     with plots.panels(folder / "lessons.png", rows=2, columns=3, size=(13.0, 7.4), share_y=True) as axes:
         for column, lesson in enumerate(nearest):
             _draw(axes[:, column], {cell: scores[lesson, cell] for cell in compared}, at)
-            title = f"{lesson.replace('_', ' ')}: {nearest[lesson]} to {config.longest} words"
-            axes[0, column].set(title=title)
+            axes[0, column].set_title(f"{lesson.replace('_', ' ')}: {nearest[lesson]} to {config.longest} words")
         for axis in axes[:, 0]:
-            axis.set(ylabel="right verbs")
+            axis.set_ylabel("right verbs")
         plots.legend_beside(axes[0, 2])
 
 

@@ -39,19 +39,12 @@ def make_model(config: Any, cell: str, *, chrono: bool):
 
 
 class Learned(NamedTuple):
-    """What a cell made of a lesson, with the learning rate that validation chose.
+    """What a cell made of a lesson; losses are in nats per verb, the mean over the seeds."""
 
-    Attributes:
-      rate: that.
-      validation: loss for each rate, mean over the seeds, in nats per verb.
-      losses: training loss of each update, mean over the seeds, in nats per verb.
-      plural: P(were) for each test sentence and each example `[S, N]`, a row per seed.
-    """
-
-    rate: float
-    validation: np.ndarray
-    losses: np.ndarray
-    plural: np.ndarray
+    rate: float  # of learning, chosen on validation data
+    validation: np.ndarray  # loss for each rate
+    losses: np.ndarray  # of training, for each update
+    plural: np.ndarray  # P(were) for each test sentence and each example [S, N], a row per seed
 
 
 def make_learn(config: Any, cell: str, test: Encoded, folder: Path, *, chrono: bool = True):
@@ -63,7 +56,7 @@ def make_learn(config: Any, cell: str, test: Encoded, folder: Path, *, chrono: b
         return loss(apply(params, batch.words), jnp.maximum(batch.numbers, 0), where=batch.numbers >= 0)
 
     @jax.jit
-    def plural(runs, batch):  # of the main verbs, [R, B]
+    def plural(runs, batch):  # [R, B]
         were = jax.vmap(lambda params: jax.nn.softmax(apply(params, batch.words))[..., 1])(runs)
         return jnp.where(batch.numbers >= 0, were, 0.0).sum(axis=1)
 

@@ -41,10 +41,10 @@ def draw_errors(folder: Path, hours: float, found: Mapping[str, Any], reference:
         plots.intervals(axes, found, reference=found[reference].mean)
 
 
-def draw_forecasts(folder: Path, hours: float, task: Task, config: Any, forecasts: Mapping[str, np.ndarray]) -> None:
+def draw_forecasts(folder: Path, task: Task, config: Any, forecasts: Mapping[str, np.ndarray]) -> None:
     """Draws forecasts.png: the first two weeks of the test, and forecasts `[M, K]` of them at the last horizon."""
     rows = task.ends["test"][0][: 14 * 24] + config.horizons[-1]
-    title = f"Held-out temperatures, and forecasts made {hours:g} hours before"
+    title = f"Held-out temperatures, and forecasts made {config.horizons[-1] / 6:g} hours before"
     path = folder / "forecasts.png"
     with plots.figure(path, title=title, x="day", y="temperature (°C)", size=(11.0, 4.4)) as axes:
         axes.plot(task.times[rows], task.celsius[rows], color=plots.COLOURS[6], label="truth")

@@ -1,4 +1,4 @@
-"""Forecasts of g: recurrent networks and an MLP, three for each block left out, and a linear model on means."""
+"""Forecasts of g: recurrent networks and an MLP, some for each block left out, and a linear model on means."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
-from experiments.climate.task import Part, Task, look
+from experiments.climate.task import Part, Task, look, naive, truth
 from experiments.data.jena import MINUTES
-from experiments.lib.cells import make_cell
+from experiments.lib.cells import CELLS, make_cell
 from experiments.lib.training import in_chunks, train
 
+NETWORKS = ("rnn", "gru", "lstm", "stacked", "bidirectional", "dropout")  # the last three of --cell
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
@@ -25,50 +26,29 @@ class Params(NamedTuple):
     b_y: jax.Array  # [K]
 
 
-class Variant(NamedTuple):
-    """A recurrent network."""
-
-    cell: str = ""  # by name; that of the options by default
-    layers: int = 1
-    both: bool = False  # whether a second cell reads the window from its end
-    recurrent: bool = False  # whether the recurrent products are dropped out
-
-
-VARIANTS = {name: Variant(name) for name in ("rnn", "gru", "lstm")} | {
-    "stacked": Variant(layers=2),
-    "bidirectional": Variant(both=True),
-    "dropout": Variant(recurrent=True),
-}
-
-
 def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """x with a share of its elements dropped; as it is where there is no key."""
     return x if key is None else jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
-def make_rnn(variant: Variant, config: Any, features: int):
+def make_rnn(name: str, config: Any, features: int):
     """Makes `key -> params`, and `(params, xs [T, B, F], key) -> g [B, K]`; many inputs to one output."""
-    hidden, outputs, dropout = config.hidden, len(config.horizons), config.dropout
-    sizes = [features] * 2 if variant.both else [features, *[hidden] * (variant.layers - 1)]
-    cells = [make_cell(variant.cell or config.cell, size, hidden) for size in sizes]
-    wrap = rnnjax.Bidirectional if variant.both else lambda *parts: rnnjax.Layers(parts)
+    hidden, outputs, dropout, both = config.hidden, len(config.horizons), config.dropout, name == "bidirectional"
+    sizes = {"stacked": [features, hidden], "bidirectional": [features, features]}.get(name, [features])
+    cells = [make_cell(name if name in CELLS else config.cell, size, hidden) for size in sizes]
 
     def init(key):
-        body = wrap(*(cell.init(k) for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True)))
-        seen = hidden * (1 + variant.both) + features
-        return Params(body, jnp.zeros((seen, outputs)), jnp.zeros(outputs))
+        parts = tuple(cell.init(k) for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True))
+        body = rnnjax.Layers((rnnjax.Bidirectional(*parts),) if both else parts)
+        return Params(body, jnp.zeros((hidden * (1 + both) + features, outputs)), jnp.zeros(outputs))
 
     def apply(params, xs, key=None):
         between, last, *keys = [None] * (2 + len(cells)) if key is None else jax.random.split(key, 2 + len(cells))
-        run = cells
-        if variant.recurrent:
-            pairs = zip(cells, keys, strict=True)
-            run = [rnnjax.dropout(cell, key=k, shape=xs.shape, recurrent=dropout) for cell, k in pairs]
-        if variant.both:
-            carries, _ = rnnjax.unroll_layers([tuple(run)], rnnjax.Layers((params.body,)), xs)
-            state = jnp.concatenate([carry.h for carry in carries.layers[0]], axis=-1)
-        else:
-            state = rnnjax.unroll_layers(run, params.body, xs, key=between, dropout=dropout)[1][-1]
+        layers = [tuple(cells)] if both else cells
+        if name == "dropout":
+            layers = [rnnjax.dropout(cells[0], key=keys[0], shape=xs.shape, recurrent=dropout)]
+        carry, outs = rnnjax.unroll_layers(layers, params.body, xs, key=between, dropout=dropout)
+        state = jnp.concatenate([c.h for c in carry.layers[0]], axis=-1) if both else outs[-1]
         seen = jnp.concatenate([drop(state, dropout, last), xs[-1]], axis=-1)
         return jnp.matmul(seen, params.w_y) + params.b_y[None]
 
@@ -96,7 +76,7 @@ class Fitted(NamedTuple):
 
     validation: np.ndarray  # absolute errors on the blocks left out [M, K]
     test: np.ndarray  # forecasts of the test part [M, K]
-    note: str  # what was chosen on validation for the last horizon
+    note: str = ""  # what was chosen on validation for the last horizon
 
 
 def choose(errors: Sequence[np.ndarray], tests: Sequence[np.ndarray], notes: Sequence[str]) -> Fitted:
@@ -104,6 +84,13 @@ def choose(errors: Sequence[np.ndarray], tests: Sequence[np.ndarray], notes: Seq
     best = np.argmin([error.mean(axis=0) for error in errors], axis=0)
     error, test = (np.stack([c[i][:, k] for k, i in enumerate(best)], axis=1) for c in (errors, tests))
     return Fitted(error, test, notes[best[-1]])
+
+
+def fit_naive(task: Task, config: Any) -> dict[str, Fitted]:
+    """The naive forecasts, which have nothing to learn."""
+    left_out, ends = np.concatenate(task.ends["validation"]), task.ends["test"][0]
+    known, tests = truth(task, left_out, config), naive(task, ends, config)
+    return {name: Fitted(np.abs(x - known), tests[name]) for name, x in naive(task, left_out, config).items()}
 
 
 def fit_networks(name: str, model: tuple[Callable, Callable], task: Task, config: Any, folder: Path) -> Fitted:
@@ -128,23 +115,22 @@ def fit_networks(name: str, model: tuple[Callable, Callable], task: Task, config
         rng = np.random.default_rng((config.seed, step))
         ends = [some[rng.integers(len(some), size=config.batch)] for some in training]
         part = look(task, np.concatenate(ends), config)
-        inputs = part.inputs.reshape(config.blocks, config.batch, *part.inputs.shape[1:]).swapaxes(1, 2)
-        return inputs, part.targets.reshape(config.blocks, config.batch, -1)
+        inputs, targets = (x.reshape(config.blocks, config.batch, *x.shape[1:]) for x in (part.inputs, part.targets))
+        return inputs.swapaxes(1, 2), targets
 
     @jax.jit
-    def forward(params, xs):
-        return jax.vmap(apply, in_axes=(0, None))(params, xs).mean(axis=0)
+    def forward(params, xs):  # mean of the members for a block
+        return jax.vmap(apply, in_axes=(0, None))(params, xs.swapaxes(0, 1)).mean(axis=0)
 
-    def forecast(params, part: Part) -> np.ndarray:
-        """Mean of the members for a block."""
-        return part.celsius(in_chunks(lambda xs: forward(params, xs.swapaxes(0, 1)), part.inputs, size=500))
+    def forecast(params, block: int, part: Part) -> np.ndarray:
+        own = jax.tree.map(lambda leaf: leaf[block], params)
+        return part.celsius(in_chunks(lambda xs: forward(own, xs), part.inputs, size=500))
 
     def evaluate(state):
-        blocks = [jax.tree.map(lambda leaf: leaf[i], state.params) for i in range(config.blocks)]  # noqa: B023
-        pairs = zip(blocks, left_out, strict=True)
-        errors = np.concatenate([np.abs(forecast(params, part) - part.truth) for params, part in pairs])
-        np.savez(saved / str(state.step), errors=errors, test=np.mean([forecast(p, test) for p in blocks], axis=0))
-        return {"held_out_loss": float((errors / zero.mean(axis=0)).mean())}
+        errors = [np.abs(forecast(state.params, i, part) - part.truth) for i, part in enumerate(left_out)]
+        tests = [forecast(state.params, i, test) for i in range(config.blocks)]
+        np.savez(saved / str(state.step), errors=np.concatenate(errors), test=np.mean(tests, axis=0))
+        return {"held_out_loss": float((np.concatenate(errors) / zero.mean(axis=0)).mean())}
 
     train(config, init_all, loss_fn, batches, folder, name=name, evaluate=evaluate, batch_axes=(2, 1))
     steps = sorted(int(path.stem) for path in saved.iterdir())
@@ -155,10 +141,10 @@ def fit_networks(name: str, model: tuple[Callable, Callable], task: Task, config
 
 def fit_ridge(task: Task, config: Any) -> Fitted:
     """Least squares on means over pieces of the window: long and few for little data, short and many for much."""
-    looked = {}
-    for name, parts in task.ends.items():
-        every = [max(1, len(ends) // 8000) if name in ("training", "all") else 1 for ends in parts]
-        looked[name] = [look(task, ends[::step], config) for ends, step in zip(parts, every, strict=True)]
+
+    def looked(name: str) -> list[Part]:
+        most = 8000 if name in ("training", "all") else np.inf
+        return [look(task, ends[:: max(1, int(len(ends) // most))], config) for ends in task.ends[name]]
 
     def features(part: Part, piece: int) -> np.ndarray:
         means = part.inputs.reshape(len(part.inputs), -1, piece, part.inputs.shape[-1]).mean(axis=2)
@@ -173,11 +159,12 @@ def fit_ridge(task: Task, config: Any) -> Fitted:
         weights = [np.linalg.solve(gram + penalty * unit, cross) for penalty in PENALTIES]
         return [other.celsius(seen @ w + mean_y) for w in weights]
 
+    pairs = list(zip(looked("training"), looked("validation"), strict=True))
+    [everything], [test] = looked("all"), looked("test")
     errors, tests, notes = [], [], []
     for piece in (piece for piece in (2, 6, 24) if (config.window // config.stride) % piece == 0):
-        pairs = list(zip(looked["training"], looked["validation"], strict=True))
         folds = [[np.abs(f - out.truth) for f in solve(part, out, piece)] for part, out in pairs]
         errors += [np.concatenate(each) for each in zip(*folds, strict=True)]
-        tests += solve(looked["all"][0], looked["test"][0], piece)
+        tests += solve(everything, test, piece)
         notes += [f"means over {piece * config.stride * MINUTES / 60:g} h, ridge {each:g}" for each in PENALTIES]
     return choose(errors, tests, notes)

@@ -23,7 +23,7 @@ class Part(NamedTuple):
         return ((self.truth - self.base) / self.unit).astype(np.float32)
 
     def celsius(self, g: np.ndarray) -> np.ndarray:
-        """The forecast `[..., M, K]` that g makes."""
+        """The forecast `[M, K]` that g makes."""
         return self.base + self.unit * g
 
 
@@ -41,11 +41,9 @@ class Task(NamedTuple):
 
 
 def split(times: np.ndarray, config: Any) -> tuple[dict[str, list[np.ndarray]], int]:
-    """Finds the last rows of the windows of each part, and how many rows lie before the test, the last fifth.
+    """Finds the last rows of each part's windows, and how many rows lie before the test, the last fifth.
 
-    "training" and "validation" have an entry for each block: the windows that share no row with it, neither in inputs
-    nor in what is forecast, and those that lie within it. "test" has one entry, within the last fifth, and "all" one,
-    before it. So no row serves two parts.
+    Training and validation have an entry for each block: the windows without a row of it, and those within it.
     """
     count, reach, before = len(times), config.horizons[-1], config.window - 1
     rows = np.arange(before, count - reach)
@@ -57,24 +55,21 @@ def split(times: np.ndarray, config: Any) -> tuple[dict[str, list[np.ndarray]], 
         "training": [rows[(last < cut) & ((last < begin) | (first >= end))] for begin, end in pairs],
         "validation": [rows[(first >= begin) & (last < end)][::6] for begin, end in pairs],  # judged every hour
         "test": [rows[first >= cut][::6]],
-        "all": [rows[last < cut]],
+        "all": [rows[last < cut]],  # before the test
     }
     if not all(len(some) for part in ends.values() for some in part):
         raise ValueError(
-            f"expected more rows for windows of {config.window} rows and a forecast of {reach} in each of "
-            f"{config.blocks} blocks and the test, got {count:,}; use more data or fewer --blocks."
+            f"expected more rows for windows of {config.window} rows in {config.blocks} blocks and the test, got "
+            f"{count:,}; use more data or fewer --blocks."
         )
     return ends, cut
 
 
 def prepare(weather: Weather, config: Any) -> Task:
     """Splits, and scales the features by the rows before the test."""
-    ends, known = split(weather.times, config)
-    values = weather.values
-    columns = [TEMPERATURE, 0] if config.inputs == "few" else [TEMPERATURE, *(c for c in range(11) if c != TEMPERATURE)]
-    scale = series.fit_scale(values[:known, columns])
-    angle = np.radians(values[:, 13])
-    speeds = (11,) if config.inputs == "few" else (11, 12)  # also of the gusts
+    (ends, known), values = split(weather.times, config), weather.values
+    columns, speeds = ([1, 0], [11]) if config.inputs == "few" else ([1, 0, *range(2, 11)], [11, 12])  # also of gusts
+    scale, angle = series.fit_scale(values[:known, columns]), np.radians(values[:, 13])
     wind = np.stack([f(angle) * values[:, c] for c in speeds for f in (np.cos, np.sin)], axis=1)
     day = 2 * np.pi * ((weather.times - weather.times.astype("datetime64[D]")) / np.timedelta64(1, "D"))
     clock = np.stack([np.sin(day), np.cos(day)], axis=1)
@@ -89,8 +84,8 @@ def prepare(weather: Weather, config: Any) -> Task:
         ends=ends,
         spread=np.ones(len(config.horizons)),
     )
-    some = ends["all"][0][:: max(1, len(ends["all"][0]) // 5000)]
-    return task._replace(spread=look(task, some, config).targets.std(axis=0))
+    [rows] = ends["all"]
+    return task._replace(spread=look(task, rows[:: max(1, len(rows) // 5000)], config).targets.std(axis=0))
 
 
 def look(task: Task, ends: np.ndarray, config: Any) -> Part:
@@ -99,24 +94,27 @@ def look(task: Task, ends: np.ndarray, config: Any) -> Part:
     values = series.windows(task.scalars, ends, length, config.stride)  # [M, T, D]
     days = values.reshape(len(ends), -1, per_day, values.shape[-1])
     mean_day = days.mean(axis=1, keepdims=True)
-    anomaly = (days - mean_day).reshape(values.shape)
     spread = values.std(axis=1, keepdims=True) + 0.1  # a quiet window is not blown up
     cycle = np.broadcast_to(mean_day - mean_day.mean(axis=2, keepdims=True), days.shape).reshape(values.shape)
     inputs = [
-        anomaly / spread,
+        (days - mean_day).reshape(values.shape) / spread,
         cycle[..., :1] / spread[..., :1],  # of temperature
         np.diff(values, axis=1, prepend=values[:, :1]) / task.steps,
         series.windows(task.plain, ends, length, config.stride),
     ]
     # What changed after this time on the window's earlier days, less its trend, so that a day changes nothing.
     rows = series.windows(task.celsius, ends, config.window)
-    ahead = np.array(config.horizons)
-    later = np.append((ahead - 1) % ROWS_A_DAY + 1, ROWS_A_DAY)
+    later = np.append((np.array(config.horizons) - 1) % ROWS_A_DAY + 1, ROWS_A_DAY)
     starts = np.arange(-1 - ROWS_A_DAY, -config.window, -ROWS_A_DAY)
     change = (rows[:, starts[:, None] + later] - rows[:, starts, None]).mean(axis=1)
     base = rows[:, -1:] + change[:, :-1] - later[:-1] / ROWS_A_DAY * change[:, -1:]
     unit = spread[:, 0, :1] * task.degrees * task.spread[None]
-    return Part(np.concatenate(inputs, axis=-1), base, unit, task.celsius[ends[:, None] + ahead])
+    return Part(np.concatenate(inputs, axis=-1), base, unit, truth(task, ends, config))
+
+
+def truth(task: Task, ends: np.ndarray, config: Any) -> np.ndarray:
+    """Temperatures `[M, K]` at the horizons after these rows."""
+    return task.celsius[ends[:, None] + np.array(config.horizons)]
 
 
 def naive(task: Task, ends: np.ndarray, config: Any) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ called in Persian, and Persian digits.
 import datetime
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -44,23 +44,14 @@ ISO = Symbols.of(["0123456789-"])
 
 
 class DatePair(NamedTuple):
-    """A date in two forms.
+    """A date in two forms."""
 
-    Attributes:
-      human: as somebody writes it.
-      iso: as ISO 8601 has it, year-month-day.
-    """
-
-    human: str
-    iso: str
+    human: str  # as somebody writes it
+    iso: str  # year-month-day
 
 
 def human_forms(date: datetime.date, locale: str) -> list[str]:
     """Writes a date in all forms of a locale, each once: every pattern as it is, in lower case and in upper case.
-
-    Args:
-      date: a day of the years 1000 to 9999.
-      locale: one of LOCALES.
 
     Example:
       >>> forms = human_forms(datetime.date(1969, 7, 20), "en_US")
@@ -70,29 +61,17 @@ def human_forms(date: datetime.date, locale: str) -> list[str]:
       'یکشنبه ۲۰ ژوئیهٔ ۱۹۶۹'
     """
     _check_years(date.year, date.year)
-    return list(dict.fromkeys(_write(date, locale, form) for form in _forms(locale, date.day > 12)))
+    return list(dict.fromkeys(_write(date, locale, *form) for form in _forms(locale, date.day > 12)))
 
 
 def split(
     n_train: int, n_held_out: int, seed: int, *, first_year: int = 1500, last_year: int = 2100
 ) -> tuple[list[DatePair], list[DatePair]]:
-    """Draws training pairs and held-out pairs: a held-out day is never trained on, in any form.
-
-    Args:
-      n_train: training pairs; their days are drawn with replacement from those that are not held out.
-      n_held_out: held-out pairs, each of another day, so that they can be cut further: into validation and test.
-      seed: the same one gives the same pairs.
-      first_year: of the range, 1000 or later.
-      last_year: of the range, included.
-
-    Returns:
-      `(training, held_out)`, lists of `DatePair(human, iso)`.
-
-    Raises:
-      ValueError: more held-out days than the range has, or none left to train on.
-    """
+    """Draws training pairs, and held-out pairs, each of another day, one that is never trained on, in any form."""
+    _check_years(first_year, last_year)
     rng = np.random.default_rng(seed)
-    days = rng.permutation(_days(first_year, last_year))
+    first, last = datetime.date(first_year, 1, 1).toordinal(), datetime.date(last_year, 12, 31).toordinal()
+    days = rng.permutation(np.arange(first, last + 1))
     if not 0 <= n_held_out < len(days):
         raise ValueError(f"split: expected n_held_out from 0 to {len(days) - 1} days, got {n_held_out}.")
     held_out, rest = days[:n_held_out], days[n_held_out:]
@@ -113,29 +92,6 @@ def load(pairs: int, held_out: int, seed: int) -> tuple[Symbols, Pairs, Pairs, l
     return symbols, *(encode(part, symbols, width) for part in (training_pairs, held_out_pairs)), held_out_pairs
 
 
-class _Form(NamedTuple):
-    """How to write a date: a template over the fields of a date, and what is done to the letters."""
-
-    template: str
-    case: Callable[[str], str]
-
-
-class _Names(NamedTuple):
-    """What a locale calls months (1 ... 12) and days of the week (0 ... 6), and how it writes the ten digits."""
-
-    months: dict[int, str]
-    short_months: dict[int, str]
-    weekdays: dict[int, str]
-    short_weekdays: dict[int, str]
-    digits: dict[int, str]
-
-
-def _days(first_year: int, last_year: int) -> np.ndarray:
-    """The days of a range of years as ordinals `[N]`."""
-    _check_years(first_year, last_year)
-    return np.arange(datetime.date(first_year, 1, 1).toordinal(), datetime.date(last_year, 12, 31).toordinal() + 1)
-
-
 def _check_years(first_year: int, last_year: int) -> None:
     if not 1000 <= first_year <= last_year <= 9999:
         raise ValueError(f"expected years of four digits, the first one first, got {first_year} to {last_year}.")
@@ -143,37 +99,23 @@ def _check_years(first_year: int, last_year: int) -> None:
 
 def _write_all(days: np.ndarray, rng: np.random.Generator) -> list[DatePair]:
     """Each of N days (ordinals `[N]`) in a random form of a random locale."""
-    locales = rng.integers(len(LOCALES), size=len(days))
-    choices = rng.random(len(days))
+    locales, choices = rng.integers(len(LOCALES), size=len(days)), rng.random(len(days))
     pairs = []
-    for day, locale_index, choice in zip(days.tolist(), locales.tolist(), choices.tolist(), strict=True):
-        date, locale = datetime.date.fromordinal(day), LOCALES[locale_index]
+    for day, i, choice in zip(days.tolist(), locales.tolist(), choices.tolist(), strict=True):
+        date, locale = datetime.date.fromordinal(day), LOCALES[i]
         forms = _forms(locale, date.day > 12)
-        pairs.append(DatePair(_write(date, locale, forms[int(choice * len(forms))]), date.isoformat()))
+        pairs.append(DatePair(_write(date, locale, *forms[int(choice * len(forms))]), date.isoformat()))
     return pairs
 
 
-def _write(date: datetime.date, locale: str, form: _Form) -> str:
+def _write(date: datetime.date, locale: str, template: str, case: Callable[[str], str]) -> str:
     """A date in a form of its locale; Babel's format_date, with names looked up once and in the locale's digits."""
-    names = _names(locale)
-    weekday = date.weekday()
-    fields = {
-        "y": date.year,
-        "M": date.month,
-        "MM": f"{date.month:02}",
-        "MMM": names.short_months[date.month],
-        "MMMM": names.months[date.month],
-        "d": date.day,
-        "dd": f"{date.day:02}",
-        "th": f"{date.day}{_ordinal_suffix(date.day)}",
-        "EEE": names.short_weekdays[weekday],
-        "EEEE": names.weekdays[weekday],
-    }
-    return form.case(form.template % fields).translate(names.digits)
-
-
-def _ordinal_suffix(day: int) -> str:
-    return "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    names, digits = _names(locale)
+    fields = {"y": date.year, "M": date.month, "MM": f"{date.month:02}", "d": date.day, "dd": f"{date.day:02}"}
+    fields |= {pattern: names[pattern][date.month] for pattern in ("MMM", "MMMM")}
+    fields |= {pattern: names[pattern][date.weekday()] for pattern in ("EEE", "EEEE")}
+    suffix = "th" if 11 <= date.day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10, "th")
+    return case(template % {**fields, "th": f"{date.day}{suffix}"}).translate(digits)
 
 
 def patterns(locale: str, above_12: bool) -> list[str]:
@@ -182,33 +124,28 @@ def patterns(locale: str, above_12: bool) -> list[str]:
     more = [*PATTERNS, *YEAR_FIRST, *(MONTH_FIRST if locale == "en_US" else DAY_FIRST)]
     if locale.startswith("en"):
         more += ENGLISH
-    readable = (p for p in (*own, *more) if above_12 or not re.fullmatch(r"MM?\Wdd?\Wy", p))
-    return list(dict.fromkeys(readable))
+    return list(dict.fromkeys(p for p in (*own, *more) if above_12 or not re.fullmatch(r"MM?\Wdd?\Wy", p)))
 
 
 @functools.cache
-def _forms(locale: str, above_12: bool) -> list[_Form]:
-    """The forms of a locale that are not ambiguous."""
+def _forms(locale: str, above_12: bool) -> list[tuple[str, Callable[[str], str]]]:
+    """The forms of a locale that are not ambiguous: templates over the fields of a date, and what is done to case."""
     if locale not in LOCALES:
         raise ValueError(f"expected a locale among {', '.join(LOCALES)}, got {locale!r}.")
     templates = [parse_pattern(pattern).format for pattern in patterns(locale, above_12)]
-    if locale.startswith("en"):
-        templates += ENGLISH_ORDINALS
+    templates += ENGLISH_ORDINALS if locale.startswith("en") else ()
     # Digits have no case: written once, a form of digits only is drawn a third as often as one with the month's name.
-    return [
-        _Form(template, case)
-        for template in templates
-        for case in ((str, str.lower, str.upper) if "MMM" in template else (str,))
-    ]
+    return [(t, case) for t in templates for case in ((str, str.lower, str.upper) if "MMM" in t else (str,))]
 
 
 @functools.cache
-def _names(locale: str) -> _Names:
+def _names(locale: str) -> tuple[dict[str, Mapping[int, str]], dict[int, str]]:
+    """What a locale calls months (1 ... 12) and days of the week (0 ... 6), by pattern, and its digits for ours."""
     zero = ord(ZERO[Locale.parse(locale).default_numbering_system])
-    return _Names(
-        months=dict(get_month_names("wide", "format", locale)),
-        short_months=dict(get_month_names("abbreviated", "format", locale)),
-        weekdays=dict(get_day_names("wide", "format", locale)),
-        short_weekdays=dict(get_day_names("abbreviated", "format", locale)),
-        digits={ord("0") + i: chr(zero + i) for i in range(10)} if zero != ord("0") else {},
-    )
+    names = {
+        "MMM": get_month_names("abbreviated", "format", locale),
+        "MMMM": get_month_names("wide", "format", locale),
+        "EEE": get_day_names("abbreviated", "format", locale),
+        "EEEE": get_day_names("wide", "format", locale),
+    }
+    return names, {ord("0") + i: chr(zero + i) for i in range(10)}

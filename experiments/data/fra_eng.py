@@ -23,28 +23,16 @@ FRA_ENG = DataFile(
 
 
 class Translation(NamedTuple):
-    """A sentence in two languages.
-
-    Attributes:
-      french: as written.
-      english: as written.
-    """
+    """A sentence in two languages."""
 
     french: str
     english: str
 
 
 def load(data: str) -> list[Translation]:
-    """Reads the pairs that `--data` names. Many sentences come with several translations.
+    """Reads pairs: "tatoeba", sorted by the length of the English sentences; "generated"; or the path of such a file.
 
-    Args:
-      data: "tatoeba", the checked file of 2017-09-29, sorted by the length of the English sentences; "generated", a
-        thousand pairs of a small grammar, nothing to download; or the path of another zip file of that kind, such as a
-        newer one from www.manythings.org/anki.
-
-    Raises:
-      FileNotFoundError: no such file, and none to be fetched.
-      ValueError: not a zip file, no fra.txt in it, or a line that is not english TAB french [TAB attribution].
+    Many sentences come with several translations. Newer files are at www.manythings.org/anki.
     """
     if data == "generated":
         return generate()
@@ -105,23 +93,11 @@ def split_by_source(
 ) -> list[np.ndarray]:
     """Splits pairs so that no source and no target of one part occurs in another.
 
-    Collections of translations have many sources with several targets, and the other way round. Pairs that share
-    either, directly or through other pairs, form a group; groups in random order fill the parts, each as a whole, so
-    that a part is only about as large as asked for.
+    Pairs that share either, directly or through others, form a group; groups in random order fill the parts, each as a
+    whole, so that a part is only about as large as asked for. The indices in a part are sorted.
 
-    Args:
-      sources: N keys: equal ones are the same source. For texts that differ in case and spaces only, pass what
-        remains of them, such as `" ".join(words(text))`.
-      targets: N keys.
-      fractions: of the pairs in each part, training first; they add up to 1.
-      seed: the same one gives the same split.
-
-    Returns:
-      An array of indices `[part]` for each fraction, sorted; each of N indices is in one of them.
-
-    Raises:
-      ValueError: numbers of sources and targets that differ, fractions that are not positive and of sum 1, or a part
-        for which no group is left.
+    Sources and targets are N keys; of texts that differ in case and spaces only, pass what remains of them, such as
+    `" ".join(words(text))`. Fractions of the pairs in each part add up to 1.
 
     Example:
       >>> parts = split_by_source(["a", "b", "b", "c"], ["A", "A", "B", "C"], (0.75, 0.25), seed=0)

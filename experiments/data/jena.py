@@ -21,12 +21,13 @@ MISSING = -9999.0
 ROWS_A_DAY = 144
 MINUTES = 10  # from row to row
 
+LICENCE = "Max Planck Institute for Biogeochemistry, Jena; free use with attribution, as commonly stated"
 JENA_FULL = DataFile(
     folder="jena_climate",
     name="jena_climate_2009_2016.csv.zip",
     url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/jena_climate_2009_2016.csv.zip",
     sha256="",  # not known here: `load` checks the columns and the number of rows instead
-    licence="Max Planck Institute for Biogeochemistry, Jena; free use with attribution, as commonly stated",
+    licence=LICENCE,
 )
 FULL_ROWS = 420_551
 
@@ -36,7 +37,7 @@ JENA_2024 = DataFile(
     name="mpi_roof_2024.csv",
     url="https://www.bgc-jena.mpg.de/wetter/weather_data.html",
     sha256="3a412dc1d411244bd0583f99ced81c30a20283fadb7b204e781de9f78878f912",
-    licence="Max Planck Institute for Biogeochemistry, Jena; free use with attribution, as commonly stated",
+    licence=LICENCE,
     copy="https://raw.githubusercontent.com/suchitha2403/Wind-Speed-Prediction/"
     "de843304b9a08584d5f2abda87db4a4d2175d709/mpi_roof.csv",
 )
@@ -55,39 +56,25 @@ class Weather(NamedTuple):
 
 
 def load(data: str, *, days: int = 365, seed: int = 0) -> Weather:
-    """Loads the rows that `--data` names.
-
-    Args:
-      data: "generated", "jena-2024" (19,132 rows, June to October), "jena" (420,551 rows, 2009 to 2016), or the path of
-        a CSV file of the station, as it is, gzipped or zipped.
-      days: of generated weather.
-      seed: of generated weather.
-
-    Raises:
-      FileNotFoundError: no such file, and none to be fetched.
-      ValueError: a file with other columns or other rows.
-    """
+    """Loads rows: "generated", "jena-2024" (19,132), "jena" (420,551), or the path of a file of the station."""
     if data == "generated":
         return generate(days * ROWS_A_DAY, seed)
-    if data == "jena":
-        path = find(JENA_FULL)
-        weather = parse(read(path), str(path))
-        if len(weather.times) + weather.dropped != FULL_ROWS:
-            raise ValueError(
-                f"expected {FULL_ROWS:,} rows in {path}, got {len(weather.times) + weather.dropped:,}; delete it to "
-                "fetch it again, or pass its path as --data to use it as it is."
-            )
-        return weather
     if data == "jena-2024":
         path = find_local(JENA_2024_GZIPPED) or find(JENA_2024)
-    elif Path(data).is_file():
-        path = Path(data)
     else:
+        path = find(JENA_FULL) if data == "jena" else Path(data)
+    if not path.is_file():
         raise FileNotFoundError(
-            f"expected --data to be generated, jena-2024, jena or the path of a CSV file, got {data!r}, which is no "
-            "file."
+            f"expected --data to be generated, jena-2024, jena or the path of a CSV file, found none at {data!r}."
         )
-    return parse(read(path), str(path))
+    weather = parse(read(path), str(path))
+    rows = len(weather.times) + weather.dropped
+    if data == "jena" and rows != FULL_ROWS:
+        raise ValueError(
+            f"expected {FULL_ROWS:,} rows in {path}, got {rows:,}; delete it to fetch it again, or pass its path as "
+            "--data to use it as it is."
+        )
+    return weather
 
 
 def read(path: Path) -> str:
@@ -97,13 +84,13 @@ def read(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.endswith(".csv") and "__MACOSX" not in name]
                 if len(names) != 1:
-                    raise ValueError(f"expected one CSV file in {path}, got {len(names)}.")
+                    raise ValueError(f"{len(names)} of them")
                 return archive.read(names[0]).decode("latin-1")
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("latin-1")
-    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError) as error:
+    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, ValueError) as error:
         raise ValueError(
-            f"expected {path} to be a CSV file, gzipped or zipped as its name says, got {error}."
+            f"expected {path} to be one CSV file, gzipped or zipped as its name says, got {error}."
         ) from None
 
 
@@ -116,18 +103,14 @@ def parse(text: str, source: str) -> Weather:
     lines = csv.reader(text.splitlines())
     header = [name.strip() for name in next(lines, [])]
     if header[:15] != ["Date Time", *FEATURES]:
-        raise ValueError(
-            f"expected {source} to begin with the columns Date Time, {', '.join(FEATURES)}, got "
-            f"{', '.join(header[:15]) or 'nothing'}."
-        )
+        got = ", ".join(header[:15]) or "nothing"
+        raise ValueError(f"expected {source} to begin with the columns Date Time, {', '.join(FEATURES)}, got {got}.")
     stamps, values = [], []
     for number, line in enumerate(lines, 2):
         try:
             day, month, year, clock = line[0][:2], line[0][3:5], line[0][6:10], line[0][11:]
             stamps.append(np.datetime64(f"{year}-{month}-{day}T{clock}", "m"))
-            values.append(np.array(line[1:15], np.float64))
-            if len(values[-1]) != 14:
-                raise ValueError
+            values.append(np.array(line[1:15], np.float64).reshape(14))
         except (ValueError, IndexError):
             raise ValueError(
                 f"expected a time such as 09.06.2024 11:40:00 and 14 numbers in line {number} of {source}, got "
@@ -139,8 +122,7 @@ def parse(text: str, source: str) -> Weather:
     later = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
     missing = (rows == MISSING) | ~np.isfinite(rows)
     newest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(rows))[:, None]))  # row with a value
-    # Nothing known fills a gap at the very beginning.
-    keep = later & (newest >= 0).all(axis=1)
+    keep = later & (newest >= 0).all(axis=1)  # nothing known fills a gap at the very beginning
     if not keep.any():
         raise ValueError(f"expected every column of {source} to have a value somewhere, got one without.")
     filled = np.take_along_axis(rows, np.maximum(newest, 0), axis=0)
@@ -153,17 +135,13 @@ def parse(text: str, source: str) -> Weather:
 def generate(rows: int, seed: int = 0) -> Weather:
     """Makes weather up: a year's and a day's cycle, and systems that come and go over days.
 
-    The circulation is the smallest that behaves like weather: a westerly flow x that feeds two phases y, z of a wave,
+    The circulation is the smallest that behaves like weather (Lorenz 1984, "Irregularity: a fundamental property of the
+    atmosphere"), a westerly flow x that feeds two phases y, z of a wave, with a little noise:
 
         x' = -y^2 - z^2 - (x - 8)/4,    y' = xy - 4xz - y + 1,    z' = 4xy + xz - z    (a unit of time is 5 days)
 
-    with a little noise. The phase y brings warm air and z clouds, which damp the day's cycle; a third noise is the
-    place's own. Humidity, vapour pressures and density follow from temperature, dew point and pressure. Reference:
-    Lorenz 1984, "Irregularity: a fundamental property of the atmosphere".
-
-    Args:
-      rows: N, from the first of June 2023, every ten minutes.
-      seed: the same seed gives the same weather.
+    The phase y brings warm air and z clouds, which damp the day's cycle; a third noise is the place's own. Humidity,
+    vapour pressures and density follow from temperature, dew point and pressure.
     """
     rng = np.random.default_rng(seed)
     spin_up = 30 * ROWS_A_DAY  # until where it began is forgotten

@@ -64,23 +64,11 @@ class Pairs(NamedTuple):
     target_lengths: np.ndarray  # [N], EOS counted
 
 
-def pad_pairs(
-    sources: Sequence[Sequence[int]],
-    targets: Sequence[Sequence[int]],
-    *,
-    max_source: int | None = None,
-    max_target: int | None = None,
-) -> Pairs:
-    """Pads the ids of N sources and of as many targets, which come without EOS, to arrays.
+Rows = Sequence[Sequence[int]]  # ids of N sequences
 
-    Args:
-      sources: ids of each.
-      targets: ids of each.
-      max_source: S; the longest source by default. Training and held-out pairs may need the same.
-      max_target: T, EOS counted; the longest target by default.
 
-    Raises:
-      ValueError: another number of targets than of sources; or a pair that does not fit: nothing is cut silently.
+def pad_pairs(sources: Rows, targets: Rows, *, max_source: int | None = None, max_target: int | None = None) -> Pairs:
+    """Pads sources and targets without EOS to widths S and T, by default of the longest; what does not fit is an error.
 
     Example:
       >>> pairs = pad_pairs([[4, 5], [4]], [[5, 4], []])
@@ -93,7 +81,7 @@ def pad_pairs(
     return Pairs(*_padded(sources, max_source, "max_source"), *_padded(ended, max_target, "max_target"))
 
 
-def _padded(rows: Sequence[Sequence[int]], width: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _padded(rows: Rows, width: int | None, name: str) -> tuple[np.ndarray, np.ndarray]:
     """N rows of ids as `(ids [N, width], lengths [N])`."""
     lengths = np.array([len(row) for row in rows], np.int32)
     longest = int(lengths.max(initial=0))

@@ -1,5 +1,6 @@
 """Runs side by side: learning rates, first weights and more as one axis of vmap, in one compiled program."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,28 @@ def scaled_optimizer(options: Options, rate: Any) -> optax.GradientTransformatio
     return optax.chain(make_optimizer(options), optax.scale(rate))
 
 
+@functools.lru_cache(maxsize=8)  # it takes long to compile, and the optimizers of a sweep begin with the same weights
+def first_weights(init: Callable, seed: int, count: int) -> tuple[jax.Array, Any]:
+    """Draws the keys `[S]` and the params `[S, ...]` of so many runs."""
+
+    @jax.jit
+    def draw() -> tuple[jax.Array, Any]:
+        keys = jax.random.split(jax.random.key(seed), count)
+        return keys, jax.vmap(init)(keys)
+
+    return draw()
+
+
 def make_start(options: Options, init: Callable, seeds: np.ndarray) -> Callable[[], Any]:
     """`() -> states` of R runs, compiled; seeds `[R]` say which first weights each begins with."""
     optimizer = scaled_optimizer(options, 1.0)
 
     @jax.jit
-    def start() -> Any:
-        keys = jax.random.split(jax.random.key(options.seed), int(max(seeds)) + 1)
-        states = jax.vmap(lambda key: rnnjax.training.init_state(init(key), optimizer, key=key))(keys)
+    def start(keys: jax.Array, params: Any) -> Any:
+        states = jax.vmap(lambda key, own: rnnjax.training.init_state(own, optimizer, key=key))(keys, params)
         return jax.tree.map(lambda leaf: leaf[seeds], states)
 
-    return start
+    return lambda: start(*first_weights(init, options.seed, int(max(seeds)) + 1))
 
 
 def make_update(one_run: Callable, settings: Any) -> Callable[[Any, Any], Any]:

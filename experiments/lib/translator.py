@@ -81,8 +81,9 @@ class Options(training.Options):
                 raise ValueError(f"expected --{option} to be one of {', '.join(known)}, got {got!r}.")
 
 
-# Little to compile: one direction, no optimizer with moments, weights of the same shape.
-SMOKE = {"cell": "irnn", "hidden": 11, "embedding": 11, "bidirectional": False, "optimizer": "sgd", "beam": 2}
+# Little to compile: one direction, plain gradients, weights of the same shape.
+SMOKE = {"cell": "irnn", "hidden": 11, "embedding": 11, "bidirectional": False, "attention": "general", "beam": 2}
+SMOKE |= {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "constant", "clip_norm": 0.0}
 SMOKE |= {"batch": 16, "steps": 20, "steps_per_call": 10, "warmup": 5, "evaluate_every": 10, "checkpoint_every": 10}
 
 

@@ -18,56 +18,42 @@ from experiments.lib.training import in_chunks
 from experiments.rnn_or_mlp.questions import Task, last_steps, take
 
 
-class Dense(NamedTuple):
-    """y = x w + b, with w `[D, K]` and b `[K]`."""
-
-    w: jax.Array
-    b: jax.Array
-
-    def __call__(self, xs: jax.Array) -> jax.Array:
-        """`[B, K]` for `[B, D]`."""
-        return jnp.matmul(xs, self.w) + self.b[None]
+def dense(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:
+    """Draws weights for ReLUs (He et al. 2015), with biases of zero."""
+    return jax.nn.initializers.he_normal()(key, (inputs, outputs)), jnp.zeros(outputs)
 
 
-def dense(key: jax.Array, inputs: int, outputs: int) -> Dense:
-    """Draws weights for ReLUs (He et al. 2015)."""
-    return Dense(jax.nn.initializers.he_normal()(key, (inputs, outputs)), jnp.zeros(outputs))
+def affine(layer: tuple[jax.Array, jax.Array], xs: jax.Array) -> jax.Array:
+    """Multiplies by the weights and adds the biases, `[B, K]` for `[B, D]`."""
+    return jnp.matmul(xs, layer[0]) + layer[1][None]
 
 
-class RNNModel(NamedTuple):
-    """Parameters of the recurrent network: of the cell, and of the output."""
+def make_model(config: Any, model: str, features: int, window: int, ragged: bool):
+    """Makes "rnn", or "mlp" as large: `key -> params`, and `(params, xs [T, B, F], lengths [B]) -> logits [B, 2]`."""
+    cell, inputs = make_cell(config.cell, features, config.hidden), window * features
 
-    cell: NamedTuple
-    output: Dense
-
-
-def make_rnn(config: Any, features: int, ragged: bool):
-    """Makes `key -> params`, and `(params, xs [T, B, F], lengths [B]) -> logits [B, 2]`."""
-    cell = make_cell(config.cell, features, config.hidden)
-
-    def init(key):
+    def init_rnn(key):
         key_cell, key_y = jax.random.split(key)
-        return RNNModel(cell.init(key_cell), dense(key_y, config.hidden, 2))
+        return cell.init(key_cell), dense(key_y, config.hidden, 2)
 
-    def apply(params, xs, lengths):
-        carry, _ = rnnjax.unroll(cell, params.cell, xs, lengths=lengths if ragged else None)
-        return params.output(carry.h)
+    def rnn(params, xs, lengths):
+        carry, _ = rnnjax.unroll(cell, params[0], xs, lengths=lengths if ragged else None)
+        return affine(params[1], carry.h)
 
-    return init, apply
+    width = width_for(size_of(init_rnn), inputs)
 
+    def init_mlp(key):
+        sizes = (inputs, width, width, 2)
+        return [dense(*each) for each in zip(jax.random.split(key, 3), sizes[:-1], sizes[1:], strict=True)]
 
-def make_mlp(inputs: int, width: int):
-    """Makes `key -> params`, and `(params, xs [1, B, D], lengths) -> logits [B, 2]`: two hidden layers."""
-
-    def init(key):
-        keys = jax.random.split(key, 3)
-        return [dense(keys[0], inputs, width), dense(keys[1], width, width), dense(keys[2], width, 2)]
-
-    def apply(params, xs, lengths):
+    def mlp(params, xs, lengths):
         del lengths
-        return params[2](jax.nn.relu(params[1](jax.nn.relu(params[0](xs[0])))))
+        hidden = xs[0]
+        for layer in params[:2]:
+            hidden = jax.nn.relu(affine(layer, hidden))
+        return affine(params[2], hidden)
 
-    return init, apply
+    return (init_rnn, rnn) if model == "rnn" else (init_mlp, mlp)
 
 
 def size_of(init: Callable) -> int:
@@ -78,13 +64,6 @@ def size_of(init: Callable) -> int:
 def width_for(parameters: int, inputs: int) -> int:
     """Finds the width of the MLP whose number of parameters is nearest to this one."""
     return min(range(1, 2000), key=lambda w: abs((inputs + 1) * w + (w + 1) * w + (w + 1) * 2 - parameters))
-
-
-def make_model(config: Any, model: str, features: int, window: int, ragged: bool):
-    """Makes "rnn", or "mlp" with as many parameters; sequences are `ragged` if their lengths differ."""
-    init, apply = make_rnn(config, features, ragged)
-    inputs = window * features
-    return (init, apply) if model == "rnn" else make_mlp(inputs, width_for(size_of(init), inputs))
 
 
 class Cost(NamedTuple):
@@ -120,12 +99,12 @@ def make_learn(config: Any, model: str, features: int, window: int, ragged: bool
         rows = np.arange(len(examples.labels))
         return in_chunks(lambda some: forward(runs, *take(examples, some)[:2]), rows, size=config.held_out, out_axis=1)
 
-    def measure(chosen, batch):
-        params, state = jax.jit(lambda *trees: jax.tree.map(lambda leaf: leaf[0], trees))(chosen, start())
-        one = rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(config, config.rates[0]))
-        step = jax.jit(one).lower(state, batch).compile()
+    def measure(params, batch):
+        optimizer = sweep.scaled_optimizer(config, config.rates[0])
+        state = rnnjax.training.init_state(params, optimizer, key=jax.random.key(0))
+        step = jax.jit(rnnjax.training.make_train_step(loss_fn, optimizer)).lower(state, batch).compile()
         predict = jax.jit(apply).lower(params, batch.xs, batch.lengths).compile()
-        times = _median_ms(config.repeats, step, state, batch), _median_ms(config.repeats, predict, params, *batch[:2])
+        times = median_ms(config.repeats, step, state, batch), median_ms(config.repeats, predict, params, *batch[:2])
         return Cost(size_of(init), step.memory_analysis().temp_size_in_bytes, *times)
 
     def learn(task: Task, folder: Path) -> Learned:
@@ -137,14 +116,15 @@ def make_learn(config: Any, model: str, features: int, window: int, ragged: bool
         margin = (found[..., 1] - found[..., 0]) * (1 - 2 * unseen.labels)  # of the wrong answer, [R, N]
         best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)
         chosen = jax.tree.map(lambda leaf: leaf[best * config.seeds : (best + 1) * config.seeds], runs)
-        batch = jax.device_put(take(known, np.arange(config.batch)))
         right = logits(chosen, test).argmax(axis=-1) == test.labels
-        return Learned(config.rates[best], right, lambda: measure(chosen, batch))
+        one = jax.device_put((jax.tree.map(lambda leaf: leaf[0], chosen), take(known, np.arange(config.batch))))
+        return Learned(config.rates[best], right, lambda: measure(*one))
 
     return learn
 
 
-def _median_ms(repeats: int, compiled: Callable[..., Any], *args: Any) -> float:
+def median_ms(repeats: int, compiled: Callable[..., Any], *args: Any) -> float:
+    """Times calls of a compiled function."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()

@@ -7,33 +7,20 @@ import numpy as np
 
 
 class Examples(NamedTuple):
-    """N examples.
+    """N examples."""
 
-    Attributes:
-      xs: inputs, right-padded with zeros `[T, N, F]`.
-      lengths: steps of each `[N]`.
-      labels: 0 or 1 `[N]`.
-    """
-
-    xs: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
+    xs: np.ndarray  # inputs, right-padded with zeros [T, N, F]
+    lengths: np.ndarray  # steps of each [N]
+    labels: np.ndarray  # 0 or 1 [N]
 
 
 class Task(NamedTuple):
-    """What is to be learned.
-
-    Attributes:
-      training: examples.
-      validation: examples, none of which is trained on.
-      test: examples, none of which is in the other two.
-      best: accuracy on the test of the best possible answer.
-    """
+    """What is to be learned; no example of validation is trained on, and none of the test is in the other two."""
 
     training: Examples
     validation: Examples
     test: Examples
-    best: float
+    best: float  # accuracy on the test of the best possible answer
 
 
 def order(lengths: np.ndarray, rng: np.random.Generator) -> Examples:
@@ -56,8 +43,8 @@ def order(lengths: np.ndarray, rng: np.random.Generator) -> Examples:
     return Examples((np.eye(4)[letters] * real[..., None]).astype(np.float32), lengths, labels)
 
 
-def parity(lengths: np.ndarray, rng: np.random.Generator, flagged: float) -> Examples:
-    """Bits as -1 and 1, and their flags `[T, N, 2]`; 1 where an odd number of flagged bits is 1."""
+def parity(lengths: np.ndarray, rng: np.random.Generator, flagged: float = 0.2) -> Examples:
+    """Bits as -1 and 1, and flags, a share of them set `[T, N, 2]`; 1 where an odd number of flagged bits is 1."""
     shape = (lengths.max(), len(lengths))
     real = np.arange(shape[0])[:, None] < lengths
     bits, flags = rng.integers(2, size=shape), (rng.random(shape) < flagged) & real
@@ -96,8 +83,7 @@ def unknown(examples: Examples, known: list[Examples]) -> Examples:
     """Those examples that are none of the known ones; short sequences come up again."""
 
     def names(part):
-        columns = zip(np.moveaxis(part.xs, 1, 0), part.lengths, strict=True)
-        return [x[:n].tobytes() for x, n in columns]
+        return [x[:n].tobytes() for x, n in zip(np.moveaxis(part.xs, 1, 0), part.lengths, strict=True)]
 
     seen = {name for part in known for name in names(part)}
     return take(examples, np.array([name not in seen for name in names(examples)]))

@@ -113,9 +113,9 @@ def test_ridge_finds_a_linear_law(weather):
     assert np.abs(model.test - truth)[:, 2].mean() < 0.8 * np.abs(last - truth)[:, 2].mean()  # six hours ahead
 
 
-@pytest.mark.parametrize("name", models.VARIANTS)
+@pytest.mark.parametrize("name", models.NETWORKS)
 def test_every_network_reads_all_of_the_window(name):
-    init, apply = models.make_rnn(models.VARIANTS[name], dataclasses.replace(SMOKE, cell="simple_gru"), 3)
+    init, apply = models.make_rnn(name, dataclasses.replace(SMOKE, cell="simple_gru"), 3)
     apply = jax.jit(apply)
     params = init(jax.random.key(0))
     params = params._replace(w_y=jnp.ones_like(params.w_y))
