@@ -37,11 +37,6 @@ def all_optimizations():
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """To be deleted."""
-
-
-@pytest.fixture(scope="module")
 def standard_promotion():
     """For modules that train: optax's Adam divides by a power of an integer count, which strict promotion forbids."""
     with jax.numpy_dtype_promotion("standard"):

@@ -14,7 +14,7 @@ from experiments.agreement.grammar import Sentence, Verb, Writer, encode, parse,
 from experiments.agreement.learning import make_model
 from experiments.lib.report import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(agreement)
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SHORT = ["--hidden", "13", "--batch", "3", "--window", "7", "--steps-per-call", "5", "--sample-every", "50"]
 SHORT += ["--sample-length", "11", "--evaluate-every", "40", "--warmup", "3"]
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(char_lm)
 
 

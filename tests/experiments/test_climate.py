@@ -14,7 +14,7 @@ from experiments.climate.task import look, naive, prepare, split
 from experiments.data import jena
 
 SMOKE = dataclasses.replace(climate.Config(), **climate.SMOKE)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(climate)
 
 

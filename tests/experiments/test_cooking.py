@@ -8,7 +8,7 @@ from experiment_runs import figures_of, smoke_config, smoke_fixture
 import rnnjax
 from experiments import cooking
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(cooking)
 
 

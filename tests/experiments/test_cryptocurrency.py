@@ -13,7 +13,7 @@ from experiments.cryptocurrency.folds import fit_linear_models, fit_logistic, fo
 from experiments.data import crypto_prices
 
 CONFIG = cc.Config(window=5, folds=3, tested=0.5, validation=20)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(cc)
 
 

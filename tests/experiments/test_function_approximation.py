@@ -12,7 +12,7 @@ from experiments.function_approximation import __main__ as fa
 from experiments.function_approximation import functions, models
 
 CONFIG = fa.Config(training=200, validation=50, held_out=90, window=7, horizon=31, runs=5, hidden=5)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(fa)
 
 

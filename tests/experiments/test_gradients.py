@@ -15,7 +15,7 @@ from experiments.gradients import descent, flow, latch
 from experiments.lib.cells import make_cell
 
 SMOKE = dataclasses.replace(gradients.Config(), **gradients.SMOKE)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(gradients)
 
 

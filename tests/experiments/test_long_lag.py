@@ -15,7 +15,7 @@ from experiments.long_lag.__main__ import Config
 from experiments.long_lag.lags import Batch
 from experiments.long_lag.ways import WAYS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(long_lag)
 
 

@@ -12,7 +12,7 @@ from experiments.optimizers.rates import Found, compare
 from experiments.optimizers.tasks import CLASSIFICATION, cut, generate, series_task, unigram, wave_rows, wave_task
 
 SMALL = Config(values=2000, window=12, hidden_series=5)
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(optimizers)
 
 

@@ -12,7 +12,7 @@ from experiments.rnn_or_mlp import questions
 from experiments.rnn_or_mlp.__main__ import Config
 from experiments.rnn_or_mlp.learning import make_model, size_of, width_for
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 smoke = smoke_fixture(rnn_or_mlp)
 
 

@@ -14,7 +14,7 @@ from experiments.lib.cells import CELLS
 from experiments.lib.pairs import BOS, EOS, PAD, Pairs
 from experiments.lib.report import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation", "standard_promotion")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("standard_promotion")]
 addition_run = smoke_fixture(addition)
 dates_run = smoke_fixture(dates)
 translation_run = smoke_fixture(translation)

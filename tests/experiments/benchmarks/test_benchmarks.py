@@ -7,8 +7,6 @@ import pytest
 
 from experiments.benchmarks import levers, memory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def permissive():

@@ -9,7 +9,6 @@ import pytest
 
 from experiments.benchmarks import decoding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = decoding.Config(batch=3, beams=2, vocabulary=11, hidden=5, positions=7, steps=5)
 
 

@@ -17,7 +17,6 @@ from experiments.benchmarks.peers import base, gate
 from experiments.benchmarks.peers.base import Inputs, Row, Runs
 
 pytestmark = [
-    pytest.mark.usefixtures("quick_compilation"),
     # Some peers use what newer releases of JAX and Python deprecate.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
