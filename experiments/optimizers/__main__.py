@@ -5,20 +5,8 @@
                                                     targets, an absolute error of 0.6 for mean squared, 0.2 for Huber
     python -m experiments.optimizers --cell lstm    with another cell
 
-Every optimizer turns a gradient g into a step, p <- p - rate * step(g):
-
-    SGD        g                            Adagrad    g / sqrt(sum of g^2)
-    RMSProp    g / sqrt(mean of g^2)        Adam       mean of g / sqrt(mean of g^2)
-    Adadelta   g sqrt(mean of step^2) / sqrt(mean of g^2)
-    Nadam      Adam with Nesterov's look ahead          AdamW      Adam's step + decay * p
-
-with running means. Good rates differ by orders of magnitude, so a comparison at one rate compares nothing. Here each
-optimizer has a grid of its own, two rates per decade, and all rates and first weights are trained side by side in one
-compiled program (vmap over rate and seed). The rate is chosen on validation data; the test is read once.
-
-Two tasks: the next character of the Python language reference, and the next value of a sum of sines with noise. Then
-the ten losses of `rnnjax.losses.get_loss`, with Adam: six on the series with outliers among the targets, four on
-telling wave forms apart with wrong labels among them. A loss is an axis of vmap, too.
+Compared are validation losses over a grid of rates for each optimizer, and what the best rate reaches in the test; the
+optimizers, the tasks and the losses are explained in the report.
 """
 
 import dataclasses
@@ -75,7 +63,7 @@ class Config(training.Options):
             raise ValueError(f"expected --outliers from 0 to below 1, got {self.outliers}.")
 
 
-SMOKE = {"cell": "rnn", "hidden": 7, "hidden_series": 5, "optimizers": ("adam",), "rates": 2, "loss_rates": (0.01,)}
+SMOKE = {"cell": "irnn", "hidden": 7, "hidden_series": 5, "optimizers": ("sgd",), "rates": 2, "loss_rates": (0.01,)}
 SMOKE |= {"losses": ("mean_squared", "huber", "hinge"), "characters": 4000, "values": 2000, "window": 12}
 SMOKE |= {"steps": 20, "steps_per_call": 10, "evaluate_every": 5}
 

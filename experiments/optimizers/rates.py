@@ -60,9 +60,8 @@ def try_rates(config: Any, task: Task, optimizer: str, rates: Sequence[float], f
         outputs = forward(jax.tree.map(lambda leaf: leaf[run], params), rows.inputs)
         return np.asarray(task.score(np.asarray(outputs), rows.targets))
 
-    points = config.steps // config.evaluate_every
+    points, found = config.steps // config.evaluate_every, {}
     curves = losses[: points * config.evaluate_every].reshape(points, config.evaluate_every, seed.size)
-    found = {}
     for name, runs in zip(task.losses, np.arange(seed.size).reshape(shape), strict=True):
         tried = [task.judge(score(run, task.validation)) for run in runs.flat]
         best, validation = sweep.choose_rate(tried, rates, folder.name)

@@ -54,8 +54,14 @@ def cut(inputs: np.ndarray, targets: np.ndarray, window: int, stride: int, warmu
     for begin, count, step in ((0, 8 * tenth, stride), (8 * tenth, held_out, window), (9 * tenth, held_out, window)):
         # The first input of a part is the last target of the part before: without it.
         ends = np.arange(begin + window, begin + count, step)
-        parts.append(Rows(*(series.windows(values, ends, window).T for values in (inputs, targets))))
-    return [Rows(rows.inputs, rows.targets[warmup:]) for rows in parts]
+        parts.append(Rows(series.windows(inputs, ends, window).T, series.windows(targets, ends, window).T[warmup:]))
+    return parts
+
+
+@functools.cache
+def network(cell: str, inputs: int, hidden: int, outputs: int) -> tuple[Callable, Callable]:
+    """Makes `init` and `apply` of a cell with a linear output, the same ones for all tasks with these sizes."""
+    return make_readout(make_cell(cell, inputs, hidden), hidden, outputs)
 
 
 def text_task(config: Any) -> Task:
@@ -64,13 +70,15 @@ def text_task(config: Any) -> Task:
     vocabulary = rnnjax.data.Vocabulary.of(text)
     ids, size = vocabulary.encode(text), len(vocabulary.symbols)
     parts = cut(ids[:-1], ids[1:], config.window, stride=16)
-    init, apply = make_readout(make_cell(config.cell, size, config.hidden), config.hidden, size)
-    losses, baselines = (
+    init, apply = network(config.cell, size, config.hidden, size)
+    return Task(
+        init,
+        lambda params, ids: apply(params, jax.nn.one_hot(ids, size)),
         plain(["cross_entropy"]),
+        jax.jit(get_loss("cross_entropy").values),
         {"unigram": unigram(ids[: len(ids) // 10 * 8], parts[2].targets, size)},
+        *parts,
     )
-    nats = get_loss("cross_entropy").values
-    return Task(init, lambda params, ids: apply(params, jax.nn.one_hot(ids, size)), losses, nats, baselines, *parts)
 
 
 def plain(names: Iterable[str]) -> dict[str, tuple[Callable, Callable]]:
@@ -95,19 +103,17 @@ def generate(config: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def series_task(config: Any, losses: Iterable[str], *, outliers: bool) -> Task:
-    """Makes the task of the next value, in the second half of a window: errors squared, or absolute with outliers.
-
-    Outliers are targets, but not in the test. The baseline "noise" is the error of one who knows all but the noise.
-    """
-    half, (values, spikes) = config.window // 2, generate(config)
+    """Makes the task of the next value: errors squared, or absolute with outliers, which the test has none of."""
+    half, (values, spikes) = config.window // 2, generate(config)  # the second half of a window is predicted
     clean, recorded = (cut(values[:-1], x[1:], config.window, 4, warmup=half) for x in (values, values + spikes))
     training, validation, test = *(recorded if outliers else clean)[:2], clean[2]
-    init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, 1)
-    measure = np.abs if outliers else np.square
+    init, apply = network(config.cell, 1, config.hidden_series, 1)
+    measure, average = (np.abs, np.median) if outliers else (np.square, np.mean)
     # The test's last step of each window has a whole window before it, for the linear model.
     linear = series.fit_linear(training.inputs.T, training.targets[-1:].T).predict(test.inputs.T)[:, 0]
     errors = {"last value": test.inputs[half:] - test.targets, "linear model": linear - test.targets[-1]}
     baselines = {name: float(np.mean(measure(error))) for name, error in errors.items()}
+    # The error of one who knows all but the noise.
     baselines["noise"] = config.noise * (2 / np.pi) ** 0.5 if outliers else config.noise**2
     return Task(
         init,
@@ -116,7 +122,7 @@ def series_task(config: Any, losses: Iterable[str], *, outliers: bool) -> Task:
         np.subtract,
         baselines,
         *(training, validation, test),
-        judge=lambda error: (np.median if outliers else np.mean)(measure(error)),
+        judge=lambda error: average(measure(error)),
         measure=measure,
     )
 
@@ -150,7 +156,7 @@ def wave_task(config: Any, losses: Iterable[str]) -> Task:
     rng, size = np.random.default_rng(config.seed + 10**6), config.values // 10
     sizes = ((4 * size, config.outliers), (size, config.outliers), (size, 0.0))
     training, validation, test = (wave_rows(config, count, rng, wrong) for count, wrong in sizes)
-    init, apply = make_readout(make_cell(config.cell, 1, config.hidden_series), config.hidden_series, len(WAVES))
+    init, apply = network(config.cell, 1, config.hidden_series, len(WAVES))
     linear = series.fit_linear(training.inputs.T, np.eye(len(WAVES))[training.targets[0]]).predict(test.inputs.T)
     return Task(
         init,

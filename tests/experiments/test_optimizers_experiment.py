@@ -20,7 +20,7 @@ smoke = smoke_fixture(optimizers)
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
     assert 2 < result["nats_per_char"] < 5 and 0.01 < result["mse"] < 2 and result["noise_mse"] == 0.04
-    assert result["optimizer_mse"] == "adam" and 0 < result["mae_huber"] < 3
+    assert result["optimizer_mse"] == "sgd" and 0 < result["mae_huber"] < 3
     assert figures_of(folder) == {"curves", "rates", "losses"}
     assert {"accuracy_hinge", "mae_mean_squared", "unigram_nats_per_char"} < set(result)
 
