@@ -65,7 +65,7 @@ class Config(training.Options):
 
 
 SMOKE = {"cell": "rnn", "hidden": 8, "embedding": 5, "sentences": 200, "validation": 20, "held_out": 40}
-SMOKE |= {"tested": (10, 50), "rates": (0.003, 0.01), "steps": 20, "steps_per_call": 10}
+SMOKE |= {"optimizer": "sgd", "tested": (10, 50), "rates": (0.003, 0.01), "steps": 20, "steps_per_call": 10}
 
 
 class Corpus(NamedTuple):
