@@ -126,8 +126,12 @@ def draw_spectra(folder: Path, looks: Looks) -> None:
 def draw_saturation(folder: Path, looks: Looks) -> None:
     """Draws saturation.png, a point for each unit: the shares of the steps at which it is high, and low."""
     gates = [(name, pair, gate) for name, pair in looks.items() for gate in pair[0].gates]
-    rows = -(-len(gates) // 3)
-    with plots.panels(folder / "saturation.png", rows=rows, columns=3, size=(12.8, 3.9 * rows)) as axes:
+    if not gates:  # such as a ReLU RNN alone
+        return
+    columns = min(3, len(gates))
+    rows = -(-len(gates) // columns)
+    size = (2.0 + 3.6 * columns, 3.9 * rows)
+    with plots.panels(folder / "saturation.png", rows=rows, columns=columns, size=size) as axes:
         for axis, (name, pair, gate) in zip(axes.flat, gates, strict=False):
             for (when, colour, _, marker), look in zip(WHEN, pair, strict=True):
                 low, high = look.gates[gate]
@@ -137,4 +141,4 @@ def draw_saturation(folder: Path, looks: Looks) -> None:
             axis.set(xlabel="share of steps high", ylabel="share of steps low")
         for axis in axes.flat[len(gates) :]:
             axis.remove()
-        plots.legend_beside(axes[0, 2], "training")
+        plots.legend_beside(axes[0, -1], "training")
