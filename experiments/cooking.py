@@ -85,7 +85,7 @@ def table(cell: rnnjax.Cell, params: rnnjax.RNNParams, read: jax.Array) -> dict[
 def learn(config: Config, folder: Path, held_out: Days):
     """Trains on random weather; the result of training, and the states and logits of the held-out days."""
     cell = make_cell(config.cell, 5, config.hidden)
-    init, apply = make_readout(cell, config.hidden, 3)
+    init, apply = make_readout(cell, 3)
     cross_entropy, forward = rnnjax.losses.get_loss("cross_entropy"), jax.jit(apply)
 
     def loss_fn(params, batch, *, key):

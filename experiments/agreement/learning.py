@@ -24,7 +24,7 @@ def make_model(config: Any, cell: str, *, chrono: bool):
     """Makes `key -> params`, and `(params, words [T, B]) -> logits [T, B, 2]` of the number of the next verb."""
     lag = config.longest if chrono and cell in GATES else None
     reader = make_cell(cell, config.embedding, config.hidden, max_lag=lag)
-    init_reader, read = readout.make_readout(reader, config.hidden, 2)
+    init_reader, read = readout.make_readout(reader, 2)
 
     def init(key):
         key_embedding, key_reader = jax.random.split(key)

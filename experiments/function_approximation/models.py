@@ -29,7 +29,7 @@ class Model(NamedTuple):
 def recurrent(config: Any) -> Model:
     """The cell over the window, and a linear output."""
     cell = make_cell(config.cell, 1, config.hidden)
-    init, _ = make_readout(cell, config.hidden, 1)
+    init, _ = make_readout(cell, 1)
 
     def output(params, hs):
         return jnp.matmul(hs, params.w_y)[..., 0] + params.b_y[0]

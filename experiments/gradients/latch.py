@@ -38,7 +38,7 @@ def held_out_of(config: Any) -> Batch:
 
 def make_model(cell: rnnjax.Cell):
     """Makes `key -> params`, a loss in nats per sequence, and `(params, batch) -> [B]`, which symbols are named."""
-    init, apply = make_readout(cell, cell.output_size, SYMBOLS)
+    init, apply = make_readout(cell, SYMBOLS)
 
     def loss_fn(params, batch, *, key):
         return rnnjax.losses.get_loss("cross_entropy")(apply(params, batch.inputs)[-1], batch.targets)

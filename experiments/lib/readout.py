@@ -17,12 +17,12 @@ class Params(NamedTuple):
     b_y: jax.Array  # [V]
 
 
-def make_readout(cell: rnnjax.Cell, hidden: int, outputs: int, *, unroll: Callable = rnnjax.unroll):
-    """Makes `key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`; H is `hidden`, V `outputs`."""
+def make_readout(cell: rnnjax.Cell, outputs: int, *, unroll: Callable = rnnjax.unroll):
+    """Makes `key -> params`, and `(params, xs [T, B, F]) -> outputs [T, B, V]`; V is `outputs`."""
 
     def init(key: jax.Array) -> Params:
         key_cell, key_y = jax.random.split(key)
-        w_y = jax.nn.initializers.glorot_uniform()(key_y, (hidden, outputs))
+        w_y = jax.nn.initializers.glorot_uniform()(key_y, (cell.output_size, outputs))
         return Params(cell.init(key_cell), w_y, jnp.zeros(outputs))
 
     def apply(params: Params, xs: jax.Array) -> jax.Array:

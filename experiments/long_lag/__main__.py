@@ -74,7 +74,7 @@ SMOKE |= {"evaluate_every": 20}
 
 def learn(config: Config, folder: Path, cell: rnnjax.Cell, task: Task, *number: int, score: Any = None):
     """Trains on fresh sequences, others for each number: the `FitResult`, and `batch -> outputs [T, N, V]`."""
-    init, apply = make_readout(cell, cell.output_size, task.outputs)
+    init, apply = make_readout(cell, task.outputs)
     forward = jax.jit(apply)
 
     def batches(step):

@@ -66,7 +66,7 @@ def make_way(way: Way, hidden: int, lag: int):
         cell = cell_state_only(cell)
     elif way.gradient != "full":
         unroll = functools.partial(rnnjax.tbptt, steps=int(way.gradient))
-    return make_readout(cell, hidden, 1, unroll=unroll)
+    return make_readout(cell, 1, unroll=unroll)
 
 
 class Attempt(NamedTuple):

@@ -61,7 +61,7 @@ def cut(inputs: np.ndarray, targets: np.ndarray, window: int, stride: int, warmu
 @functools.cache
 def network(cell: str, inputs: int, hidden: int, outputs: int) -> tuple[Callable, Callable]:
     """Makes `init` and `apply` of a cell with a linear output, the same ones for all tasks with these sizes."""
-    return make_readout(make_cell(cell, inputs, hidden), hidden, outputs)
+    return make_readout(make_cell(cell, inputs, hidden), outputs)
 
 
 def text_task(config: Any) -> Task:
