@@ -9,9 +9,7 @@ import signal
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("RNNJAX_STRICT", "1")  # a rewrite that fails is an error, not a plain scan
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a later XLA has no other emitters
-    # They halve the time of all tests. `XLA_FLAGS= python -m pytest` compiles as users do.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
-
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
@@ -31,9 +29,10 @@ if (
 @pytest.fixture
 def all_optimizations():
     """Programs compiled as users do, for tests of what they cost."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
