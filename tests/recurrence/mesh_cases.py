@@ -121,14 +121,8 @@ def test_second_derivatives(kind):
         assert_close(jax.jit(slope(rnnjax.scan))(*sharded), expected)
 
 
-ten_losses: dict[str, list[float]] = {}  # on one device
-
-
-@every_mesh
-@every_loop
-def test_ten_updates_are_those_of_one_device(name, kind):
-    loop, *args = case(name)
-    mesh, sharded = on_mesh(kind, *args)
+def ten_losses(loop, params, init, xs):
+    """The losses of ten updates."""
     optimizer = optax.adagrad(0.1)
 
     def update(state, init, xs):
@@ -137,16 +131,27 @@ def test_ten_updates_are_those_of_one_device(name, kind):
         updates, opt_state = optimizer.update(gradients, opt_state)
         return (optax.apply_updates(params, updates), opt_state), loss
 
-    def losses(params, init, xs):
-        state, update_now, found = (params, optimizer.init(params)), jax.jit(update), []
-        for _ in range(10):
-            state, loss = update_now(state, init, xs)
-            found.append(float(loss))
-        return found
+    state, update_now, found = (params, optimizer.init(params)), jax.jit(update), []
+    for _ in range(10):
+        state, loss = update_now(state, init, xs)
+        found.append(float(loss))
+    return found
 
-    expected = ten_losses[name] = ten_losses.get(name) or losses(*args)
+
+@functools.cache
+def ten_losses_on_one_device(name):
+    """The same for a case."""
+    return ten_losses(*case(name))
+
+
+@every_mesh
+@every_loop
+def test_ten_updates_are_those_of_one_device(name, kind):
+    loop, *args = case(name)
+    mesh, sharded = on_mesh(kind, *args)
+    expected = ten_losses_on_one_device(name)
     with jax.set_mesh(mesh):
-        got = losses(*sharded)
+        got = ten_losses(loop, *sharded)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert expected[-1] < expected[0]
 
