@@ -1,4 +1,4 @@
-"""Word vectors in the text format of GloVe: the 9,163 most frequent words of GloVe 6B, 50 numbers each, or another file.
+"""Word vectors in the text format of GloVe: 50 numbers for each of the 9,163 most frequent words, or another file.
 
 Reference: Pennington, Socher & Manning 2014, "GloVe: global vectors for word representation".
 """

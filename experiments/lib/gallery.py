@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.lib import report
 from experiments.lib.html import as_data, make_page, title_of
 from rnnjax.data import read_text, write_text
 

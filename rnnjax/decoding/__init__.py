@@ -1,4 +1,4 @@
-"""Decoding over step functions (sampling, beam search, constraints, scores, ensembles, error attribution) and of CTC."""
+"""Decoding: sampling and beam search over step functions, constraints, scores, ensembles, error attribution, CTC."""
 
 from rnnjax._types import StepFn
 from rnnjax.decoding._attribution import ErrorAttribution, attribute_errors

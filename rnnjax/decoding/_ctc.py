@@ -50,7 +50,7 @@ class _Prefixes(NamedTuple):
 def ctc_beam_search(
     logits: Array, *, length: Array | None = None, blank_id: int = 0, beam_size: int, max_labels: int | None = None
 ) -> CTCResult:
-    """Searches for the most probable sequences of labels of one source, each the sum over the paths that collapse to it.
+    """Searches for the most probable sequences of labels of one source, each a sum over the paths that lead to it.
 
     A path has a label or a blank for each step; it collapses where equal neighbours become one and blanks are dropped.
     Every step extends K prefixes by a label or none, adds up the paths that lead to the same prefix, and keeps the K
@@ -79,12 +79,11 @@ def ctc_beam_search(
 
       >>> import jax.numpy as jnp
       >>> result = ctc_beam_search(jnp.log(jnp.array([[0.6, 0.4], [0.6, 0.4]])), beam_size=2)
-      >>> result.labels.tolist(), jnp.exp(result.log_probs).round(2).tolist()
+      >>> result.labels.tolist(), [round(float(p), 2) for p in jnp.exp(result.log_probs)]
       ([[1, 0], [0, 0]], [0.64, 0.36])
     """
     logits, mask = _check("ctc_beam_search", logits, length, blank_id)
-    steps, vocabulary_size = logits.shape
-    size = steps if max_labels is None else max_labels
+    size = logits.shape[0] if max_labels is None else max_labels
     for name, value in (("beam_size", beam_size), ("max_labels", size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"ctc_beam_search: expected {name} to be a positive int, got {value!r}.")
@@ -177,7 +176,7 @@ def _advance(prefixes: _Prefixes, log_probs: Array, blank_id: int) -> _Prefixes:
     lengths, labels = prefixes.lengths[parent], prefixes.labels[parent]
     here = is_longer[:, None] & (jnp.arange(size)[None] == lengths[:, None])
     labels = jnp.where(here, (grown % ids.shape[0])[:, None], labels)
-    return _Prefixes(labels, lengths + is_longer, blank[chosen], label[chosen])
+    return _Prefixes(labels, lengths + is_longer.astype(lengths.dtype), blank[chosen], label[chosen])
 
 
 def _grows_into(prefixes: _Prefixes, blank_id: int) -> Array:

@@ -57,7 +57,9 @@ def crf(params: CRFParams, logits: Array, labels: Array, *, lengths: Array | Non
     logits, mask = check_crf("crf", params, logits, lengths)
     masking.check_array("crf", "labels", labels)
     if labels.shape != logits.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"crf: expected integer labels of shape {logits.shape[:-1]}, got {labels.dtype} {labels.shape}.")
+        raise ValueError(
+            f"crf: expected integer labels of shape {logits.shape[:-1]}, got {labels.dtype} {labels.shape}."
+        )
     return _log_partition(params, logits, mask) - _score(params, logits, labels, mask)
 
 

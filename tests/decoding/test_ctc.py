@@ -12,6 +12,7 @@ from rnnjax.decoding import ctc_beam_search, ctc_greedy
 from rnnjax.losses import ctc
 
 T, V = 5, 3
+search = jax.jit(ctc_beam_search, static_argnames=("blank_id", "beam_size", "max_labels"))
 
 
 def draw(seed=0, steps=T, size=V):
@@ -46,7 +47,7 @@ def rows(result):
 def test_a_beam_that_holds_everything_is_the_sum_over_all_paths(seed, blank_id):
     logits = draw(seed)
     expected = all_labels(logits, blank_id)
-    result = jax.jit(lambda x: ctc_beam_search(x, blank_id=blank_id, beam_size=len(expected) + 5))(logits)
+    result = search(logits, blank_id=blank_id, beam_size=len(expected) + 5)
     found = rows(result)
     assert found.keys() == expected.keys()
     np.testing.assert_allclose([found[labels] for labels in expected], list(expected.values()), rtol=1e-5)
@@ -56,7 +57,7 @@ def test_a_beam_that_holds_everything_is_the_sum_over_all_paths(seed, blank_id):
 
 def test_scores_are_those_of_the_loss():
     logits = draw(seed=2, steps=7, size=5)
-    result = ctc_beam_search(jnp.asarray(logits), beam_size=2000)
+    result = search(logits, beam_size=2000)
     count = 40
     losses = ctc(
         jnp.broadcast_to(logits[:, None], (7, count, 5)),
@@ -72,7 +73,7 @@ def test_a_narrow_beam_is_at_most_exact_and_never_repeats():
         logits = draw(seed, steps=7)
         exact = all_labels(logits, 0)
         for beam_size in (1, 2, 3, 7):
-            result = ctc_beam_search(jnp.asarray(logits), beam_size=beam_size)
+            result = search(logits, beam_size=beam_size)
             found = rows(result)
             assert len(found) == beam_size and all(found[labels] <= exact[labels] * 1.00001 for labels in found)
         best = max(exact, key=exact.get)
@@ -91,7 +92,7 @@ def test_more_labels_than_asked_for_are_left_out():
 def test_what_follows_the_end_changes_nothing(length):
     logits = draw(seed=4)
     padded = np.where(np.arange(T)[:, None] < length, logits, np.nan)
-    found = rows(ctc_beam_search(jnp.asarray(padded), length=jnp.asarray(length), beam_size=70))
+    found = rows(search(padded, length=jnp.asarray(length), beam_size=70))
     exact = all_labels(logits[:length], 0)
     assert found.keys() == exact.keys()
     np.testing.assert_allclose([found[labels] for labels in exact], list(exact.values()), rtol=1e-5)
@@ -122,7 +123,9 @@ def test_greedy_collapses_the_best_path(blank_id):
 
 def test_what_does_not_fit_is_said():
     logits = jnp.asarray(draw())
-    with pytest.raises(ValueError, match=r"expected logits \[T, V\] of one source, got shape \(5, 1, 3\); use jax.vmap"):
+    with pytest.raises(
+        ValueError, match=r"expected logits \[T, V\] of one source, got shape \(5, 1, 3\); use jax.vmap"
+    ):
         ctc_greedy(logits[:, None])
     with pytest.raises(TypeError, match="ctc_beam_search: expected logits to be an array, got list"):
         ctc_beam_search([[0.0]], beam_size=1)

@@ -108,7 +108,7 @@ def test_shapes_of_a_batch_are_free():
     one_by_one = jax.vmap(lambda own, own_labels: crf(params, own, own_labels), in_axes=1)(logits, labels)
     np.testing.assert_allclose(one_by_one, expected[0], rtol=1e-6)
     one = jax.jit(crf_decode)(params, logits[:1])  # T = 1
-    assert one.labels.tolist() == [(logits[0] + params.start + params.end).argmax(-1).tolist()]
+    assert one.labels.tolist() == [(logits[0] + (params.start + params.end)[None]).argmax(-1).tolist()]
 
 
 def test_bfloat16_stays_itself():
