@@ -169,6 +169,7 @@ def _advance(prefixes: _Prefixes, log_probs: Array, blank_id: int) -> _Prefixes:
 
     label = jnp.concatenate([stay_label, longer.ravel()])
     blank = jnp.concatenate([stay_blank, jnp.full(longer.size, -jnp.inf, longer.dtype)])
+    # Of places that nothing fills, those that were empty stay so: no two prefixes with labels are ever the same.
     chosen = largest(jnp.logaddexp(blank, label)[None], beams)[1][0]
     is_longer = chosen >= beams
     grown = jnp.where(is_longer, chosen - beams, 0)
@@ -180,9 +181,9 @@ def _advance(prefixes: _Prefixes, log_probs: Array, blank_id: int) -> _Prefixes:
 
 
 def _grows_into(prefixes: _Prefixes, blank_id: int) -> Array:
-    """Whether prefix i with one more label is prefix j, and j is alive, `[K, K]`."""
+    """Whether prefix i with one more label is prefix j, `[K, K]`."""
     places = jnp.arange(prefixes.labels.shape[1])[None]
     shorter = jnp.where(places == prefixes.lengths[:, None] - 1, blank_id, prefixes.labels)
     same = jnp.all(prefixes.labels[:, None] == shorter[None], axis=-1)
     one_more = prefixes.lengths[:, None] + 1 == prefixes.lengths[None]
-    return same & one_more & (prefixes.total > -jnp.inf)[None]
+    return same & one_more

@@ -100,6 +100,15 @@ def test_what_follows_the_end_changes_nothing(length):
     assert rows(greedy).keys() == {collapse(logits[:length].argmax(1), 0)}
 
 
+def test_classes_of_probability_zero_come_and_go():
+    logits = draw(seed=6, steps=7)
+    logits[[1, 2, 4, 5], [1, 0, 1, 2]] = -np.inf
+    exact = {labels: chance for labels, chance in all_labels(logits, 0).items() if chance}
+    found = rows(search(logits, beam_size=200))
+    assert found.keys() == exact.keys()
+    np.testing.assert_allclose([found[labels] for labels in exact], list(exact.values()), rtol=1e-5)
+
+
 def test_a_batch_is_each_source_alone():
     logits = jnp.stack([draw(seed, steps=7) for seed in range(5)])
     lengths = jnp.array([7, 0, 3, 1, 7])
