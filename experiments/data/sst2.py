@@ -47,11 +47,14 @@ def load(data: str, seed: int = 0) -> Reviews:
     paths = [find(file) for file in FILES] if data == "sst2" else [Path(data) / file.name for file in FILES]
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(
-            f"expected --data to be generated, sst2 or a folder with train.tsv, dev.tsv and test.tsv, found no {missing[0]}."
+            "expected --data to be generated, sst2 or a folder with train.tsv, dev.tsv and test.tsv, found no "
+            f"{missing[0]}."
         )
     training, dev, test = (parse(read_text(path), str(path)) for path in paths)
     kept = Reviews(without(training, dev, test), without(dev, test), test)
-    return kept._replace(removed=len(training.labels) + len(dev.labels) - len(kept.training.labels) - len(kept.dev.labels))
+    return kept._replace(
+        removed=len(training.labels) + len(dev.labels) - len(kept.training.labels) - len(kept.dev.labels)
+    )
 
 
 def parse(text: str, source: str) -> Labelled:
@@ -77,9 +80,9 @@ ADVERBS = ("", "very", "rather", "really", "completely", "almost", "quite")
 def generate(seed: int = 0, sizes: tuple[int, int, int] = (3000, 500, 1000)) -> Reviews:
     """Makes up reviews in which the order of the words decides; no sentence is there twice.
 
-        review  = clause | clause and clause of the same mind | clause but clause of the other mind, which counts
-        clause  = the THING is ADVERB good | the THING is not ADVERB bad | never lacking in good THING   (positive)
-                | the THING is ADVERB bad | the THING is not ADVERB good | ADVERB lacking in good THING  (negative)
+    review  = clause | clause and clause of the same mind | clause but clause of the other mind, which counts
+    clause  = the THING is ADVERB good | the THING is not ADVERB bad | never lacking in good THING   (positive)
+            | the THING is ADVERB bad | the THING is not ADVERB good | ADVERB lacking in good THING  (negative)
     """
     rng = np.random.default_rng(seed)
     made: dict[tuple[str, ...], int] = {}

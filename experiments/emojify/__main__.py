@@ -28,13 +28,15 @@ class Config(training.Options):
     induced: bool = True  # whether words of the course without a vector get one from sentences of Tatoeba
     cell: str = "lstm"  # of the network: rnn, irnn, gru, simple_gru, mgu, lstm, peephole_lstm, cifg_lstm, ...
     layers: int = 2  # of it
-    hidden: int = 64  # units of a layer
+    hidden: int = 24  # units of a layer
     dropout: float = 0.5  # above each layer
     input_dropout: float = 0.2  # of the elements of word vectors
     seeds: int = 10  # first weights of each model
     folds: int = 5  # of the cross-validation that chooses the number of updates
     batch: int = 32  # sentences of an update
-    steps: int = 500  # updates at most
+    learning_rate: float = 0.01  # at its peak
+    mean_rate: float = 3.0  # learning rate of the mean, over that of the network
+    steps: int = 300  # updates at most
     schedule: str = "constant"  # decay of the learning rate: constant, linear, cosine or exponential
     steps_per_call: int = 20  # updates in one compiled call
     evaluate_every: int = 20  # updates between evaluations on the folds left out
@@ -53,7 +55,7 @@ class Config(training.Options):
 
 
 SMOKE = {"cell": "irnn", "layers": 1, "hidden": 7, "seeds": 2, "folds": 2, "steps": 40, "optimizer": "sgd"}
-SMOKE |= {"learning_rate": 0.1, "clip_norm": 0.0}
+SMOKE |= {"learning_rate": 0.1, "mean_rate": 1.0, "clip_norm": 0.0}
 
 PROBES = {  # sentences of nobody's data, without labels
     "emojify": (

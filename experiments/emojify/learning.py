@@ -75,7 +75,9 @@ def learn(name: str, config: Any, sentences: Sentences, labels: np.ndarray, fold
 
     start = sweep.make_start(config, init, np.arange(seeds))
     update = jax.vmap(
-        rnnjax.training.make_train_step(loss_fn, sweep.scaled_optimizer(config, 1.0)),
+        rnnjax.training.make_train_step(
+            loss_fn, sweep.scaled_optimizer(config, config.mean_rate if name == "mean" else 1.0)
+        ),
         in_axes=(0, Batch(None, None, None, None, 0)),
     )
     training.fit(

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from experiments.data import fra_eng
 from experiments.data.glove import WordVectors
+from experiments.lib.neighbours import neighbours
 
 WINDOW = 5
 ENOUGH = 20  # occurrences of a word that A is fitted to
@@ -31,14 +32,8 @@ def induce(text: Sequence[Sequence[str]], known: WordVectors) -> WordVectors:
     for sentence in text:
         for word in sentence:
             place.setdefault(word, len(place))
-    ids = np.array([place[word] for sentence in text for word in sentence])
-    of_sentence = np.repeat(np.arange(len(text)), [len(sentence) for sentence in text])
-    pairs = [np.zeros((0, 2), int)]
-    for distance in range(1, WINDOW + 1):
-        there = of_sentence[distance:] == of_sentence[:-distance]
-        one, other = ids[distance:][there], ids[:-distance][there]
-        pairs += [np.stack([one, other], axis=1), np.stack([other, one], axis=1)]
-    word, beside = np.concatenate(pairs).T
+    sentences = [np.array([place[word] for word in sentence], np.int32) for sentence in text]
+    word, beside = neighbours(sentences, WINDOW).T
     has_vector = beside < len(known.words)
     word, beside = word[has_vector], beside[has_vector]
     counts = csr_array((np.ones(len(word)), (word, beside)), shape=(len(place), len(known.words)))
@@ -46,7 +41,7 @@ def induce(text: Sequence[Sequence[str]], known: WordVectors) -> WordVectors:
     means = counts @ known.vectors / np.maximum(near, 1)[:, None]
     means = np.concatenate([means, np.ones((len(place), 1))], axis=1)
 
-    often = np.bincount(ids, minlength=len(place))[: len(known.words)]
+    often = np.bincount(np.concatenate(sentences), minlength=len(place))[: len(known.words)]
     rows = np.flatnonzero((often >= ENOUGH) & (near[: len(known.words)] > 0))
     weight = np.sqrt(np.log(often[rows]))[:, None]
     matrix = np.linalg.lstsq(means[rows] * weight, known.vectors[rows] * weight, rcond=None)[0]
