@@ -2,9 +2,9 @@
 
     loss = -log s(v_w . u_c) - k E_n log s(-v_w . u_n),   c a word near w, n one drawn in proportion to count^(3/4)
 
-References: Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality" (skip-gram
-with negative sampling); Levy & Goldberg 2014, "Linguistic regularities in sparse and explicit word representations"
-(the answer to a question is called 3CosAdd there).
+References: Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality" (the
+loss); Levy & Goldberg 2014, "Linguistic regularities in sparse and explicit word representations" (the answers, called
+3CosAdd there).
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Questions such as "man is to woman as king is to ?": the 19,544 of word2vec, or generated ones; and texts to learn from.
+"""Questions such as "man is to woman as king is to ?": those of word2vec, or generated ones; texts to learn from.
 
 Reference: Mikolov et al. 2013, "Efficient estimation of word representations in vector space".
 """
@@ -76,7 +76,7 @@ def parse(text: str, source: str) -> Questions:
             section.append(tuple(words))
         else:
             raise ValueError(
-                f"expected four words below a line such as ': capitals' in line {number} of {source}, got {line[:60]!r}."
+                f"expected four words below a line such as ': family' in line {number} of {source}, got {line[:60]!r}."
             )
     return questions
 

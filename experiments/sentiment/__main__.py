@@ -27,15 +27,15 @@ class Config(training.Options):
     embedding: int = 50  # numbers of a word vector, 50 with GloVe
     hidden: int = 64  # units of a layer and direction
     layers: int = 1  # of a network
-    members: int = 3  # first weights of each model
+    members: int = 2  # first weights of each model
     longest: int = 40  # words of a training sentence; what follows is cut off
-    dropout: float = 0.5  # above each layer
-    input_dropout: float = 0.4  # of the numbers of word vectors
+    dropout: float = 0.3  # above each layer
+    input_dropout: float = 0.3  # of the numbers of word vectors
     word_dropout: float = 0.1  # of words, which are then unknown
     batch: int = 50  # sentences of an update
-    steps: int = 690  # updates at most; fewer where the dev part says so
-    learning_rate: float = 0.002  # at its peak
-    mean_rate: float = 10.0  # learning rate of the mean, over that of the networks
+    steps: int = 552  # updates at most; fewer where the dev part says so
+    learning_rate: float = 0.005  # at its peak
+    mean_rate: float = 4.0  # learning rate of the mean, over that of the networks
     evaluate_every: int = 69  # updates between evaluations on the dev part
     steps_per_call: int = 23  # updates in one compiled call
 
