@@ -19,7 +19,7 @@ def test_sections_are_read():
 
 @pytest.mark.parametrize("text", [": s\na b c", ": s\na b c d e", ": s\n\na b c d", ": s\n: a b"])
 def test_damaged_lines_are_named(text):
-    with pytest.raises(ValueError, match="four words below .* in line 2 of a file"):
+    with pytest.raises(ValueError, match=r"four words below .* in line 2 of a file"):
         analogies.parse(text, "a file")
     with pytest.raises(ValueError, match="in line 1 of"):
         analogies.parse("a b c d", "a file")

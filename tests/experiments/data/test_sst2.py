@@ -26,7 +26,7 @@ def test_a_folder_is_read_without_what_would_leak(tmp_path):
     found = sst2.load(str(tmp_path))
     assert [part.sentences for part in found[:3]] == [(("a",), ("c",)), (("b",),), (("d",), ("e",), ("e",))]
     assert found.removed == 3 and found.training.labels.tolist() == [1, 1]
-    with pytest.raises(FileNotFoundError, match="generated, sst2 or a folder with train.tsv"):
+    with pytest.raises(FileNotFoundError, match=r"generated, sst2 or a folder with train\.tsv"):
         sst2.load(str(tmp_path / "none"))
 
 
