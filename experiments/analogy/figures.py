@@ -19,7 +19,7 @@ def draw_groups(path: Path, groups: Mapping[str, Sequence[str]], vectors: WordVe
     rows = vectors.vectors[[place[word] for word in words]]
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     perplexity = min(8.0, len(words) / 4)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(rows)
+    points = TSNE(perplexity=perplexity, method="exact", init="pca", random_state=seed).fit_transform(rows)
     with plots.figure(path, title="Word vectors, by t-SNE", x="", y="", size=(10.0, 6.6)) as axes:
         begin = 0
         for colour, (name, group) in zip(plots.COLOURS, groups.items(), strict=False):
