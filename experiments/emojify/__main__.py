@@ -2,8 +2,8 @@
 
 python -m experiments.emojify --data emojify    132 sentences of a course and vectors of GloVe; of 9,163 words, so that
                                                 many a telling word has none: the mean is hard to beat
-python -m experiments.emojify                   generated sentences, nothing to download: a network reads what is denied,
-                                                the mean cannot
+python -m experiments.emojify                   generated sentences, nothing to download; only the order of their words
+                                                tells what is meant
 """
 
 import dataclasses
