@@ -52,7 +52,9 @@ def load(data: str, *, seed: int = 0) -> Sentences:
     if data == "generated":
         return generate(seed)
     folder = Path(data)
-    paths = [find(file) for file in WNUT17] if data == "wnut17" else [folder / f"{p}.conll" for p in Sentences._fields[:3]]
+    paths = (
+        [find(file) for file in WNUT17] if data == "wnut17" else [folder / f"{p}.conll" for p in Sentences._fields[:3]]
+    )
     if missing := [path for path in paths if not path.is_file()]:
         raise FileNotFoundError(
             f"expected --data to be generated, wnut17 or a folder with train.conll, dev.conll and test.conll, found no "

@@ -43,7 +43,7 @@ class Config(training.Options):
     letters: int = 14  # of a word that are read: half of them from its beginning, half from its end
     dropout: float = 0.5  # of what is known about a word, and before the output
     seeds: int = 2  # taggers with other first weights, side by side
-    steps: int = 800  # updates
+    steps: int = 600  # updates
     batch: int = 32  # sentences of an update
     learning_rate: float = 0.006  # at its peak
     steps_per_call: int = 20  # updates in one compiled call
@@ -94,7 +94,9 @@ def encode(sentences: Sequence[Sentence], language: Language, steps: int) -> Bat
     letters = np.zeros((*shape, language.width), np.int32)
     for i, sentence in enumerate(sentences):
         for t, (word, tag) in enumerate(zip(*sentence, strict=True)):
-            ids = language.letters.encode(word if len(word) <= language.width else word[:half] + word[half - language.width :])
+            ids = language.letters.encode(
+                word if len(word) <= language.width else word[:half] + word[half - language.width :]
+            )
             letters[i, t, : len(ids)], counts[i, t] = ids, len(ids)
             words[i, t] = language.words.get(word.lower(), 0)
             tags[i, t] = language.tags.index(tag) if tag in language.tags else 0
@@ -135,7 +137,9 @@ def train_taggers(config: Config, output: str, language: Language, parts: Senten
     start, update = sweep.over_rates(config, tagger.init, tagger.loss, (1.0,), config.seeds)
     batches = training.shuffled(data, config.batch, config.seed)
     print(f"{config.seeds} taggers side by side, in {folder / output}", flush=True)
-    params = training.fit(config, update, start(), batches, folder / output, evaluate=evaluate, unit="word").state.params
+    params = training.fit(
+        config, update, start(), batches, folder / output, evaluate=evaluate, unit="word"
+    ).state.params
     lines = report.read_metrics(folder / output / "metrics.jsonl")
     curve = [(line["step"], line["f1"]) for line in lines if "f1" in line]
     return tagger, params, Tagged(tag(params, parts.test, max(longest[1:])), curve)
@@ -147,11 +151,16 @@ def split_words(text: str) -> Sentence:
     return Sentence(tuple(words), ("O",) * len(words))
 
 
-def probabilities(tagger: Tagger, params, language: Language, sentence: Sentence) -> list[tuple[str, str, float]]:
-    """Each word, its tag by the first seed, and the probability of that tag."""
-    first, batch = jax.tree.map(lambda leaf: leaf[0], params), encode([sentence], language, len(sentence.words))
-    ids, chance = np.asarray(tagger.tags(first, batch))[0], np.asarray(tagger.marginals(first, batch))[0]
-    return [(word, language.tags[i], float(p[i])) for word, i, p in zip(sentence.words, ids, chance, strict=True)]
+def make_show(tagger: Tagger, params, language: Language):
+    """`sentence -> (word, tag, probability)` of each word, by the first seed."""
+    first = jax.tree.map(lambda leaf: leaf[0], params)
+    both = jax.jit(lambda batch: (tagger.tags(first, batch), tagger.marginals(first, batch)))
+
+    def show(sentence: Sentence) -> list[tuple[str, str, float]]:
+        ids, chance = (np.asarray(x)[0] for x in both(encode([sentence], language, len(sentence.words))))
+        return [(word, language.tags[i], float(p[i])) for word, i, p in zip(sentence.words, ids, chance, strict=True)]
+
+    return show
 
 
 def main(config: Config) -> dict:
@@ -183,7 +192,7 @@ def main(config: Config) -> dict:
         "unseen": scores.unseen(parts),
         "note": note,
         "by_kind": by_kind,
-        "example": probabilities(tagger, params, language, split_words(EXAMPLE)),
+        "example": make_show(tagger, params, language)(split_words(EXAMPLE)),
         "transitions": np.asarray(params.crf.transitions[0]).round(1).tolist(),
         "tags": language.tags,
     }
@@ -206,9 +215,10 @@ def predict(config: PredictConfig) -> list[str]:
     tagger = make_tagger(saved, "crf", language.vectors, language.letters.size, language.tags)
     like = jax.eval_shape(jax.vmap(tagger.init), jax.random.split(jax.random.key(0), saved.seeds))
     params = rnnjax.training.restore_params(folder / "crf" / "checkpoints", like).tree
+    show = make_show(tagger, params, language)
 
     def answer(text: str) -> str:
-        found = probabilities(tagger, params, language, split_words(text))
+        found = show(split_words(text))
         return " ".join(word if tag == "O" else f"{word}/{tag} ({p:.0%})" for word, tag, p in found)
 
     return search.answer_lines(config.text, answer, "->")

@@ -79,9 +79,7 @@ def make_tagger(config: Any, output: str, vectors: np.ndarray, letters: int, tag
         return jnp.matmul(drop(hs, config.dropout, key_out), params.w_y) + params.b_y[None, None]
 
     def bio(crf):
-        return CRFParams(
-            jnp.where(follows, crf.transitions, -jnp.inf), jnp.where(first, crf.start, -jnp.inf), crf.end
-        )
+        return CRFParams(jnp.where(follows, crf.transitions, -jnp.inf), jnp.where(first, crf.start, -jnp.inf), crf.end)
 
     def loss(params, batch, *, key=None):
         ys, truth, lengths = logits(params, batch, key), batch.tags.T, batch.lengths
