@@ -29,7 +29,7 @@ def test_other_folders_are_refused(tmp_path, texts, expected):
 
 
 def test_a_file_without_names_is_named(tmp_path):
-    with pytest.raises(ValueError, match="names in Two.txt, one in a line"):
+    with pytest.raises(ValueError, match=r"names in Two\.txt, one in a line"):
         names.load(write(tmp_path, One="Abel\n", Two="12\n"))
 
 
