@@ -80,8 +80,8 @@ def parse(text: str, source: str) -> list[Sentence]:
             inside = tag[:2] == "I-" and before in (f"B-{tag[2:]}", tag)
             if not word.strip() or not tab or not (tag == "O" or (tag[:2] == "B-" and tag[2:]) or inside):
                 raise ValueError(
-                    f"expected a word, a tab and a tag (O, B-kind, or I-kind after one of its kind) in line {number} of "
-                    f"{source}, got {line[:60]!r}."
+                    f"expected a word, a tab and a tag (O, B-kind, or I-kind after one of its kind) in line {number} "
+                    f"of {source}, got {line[:60]!r}."
                 )
             rows.append((word, tag))
         elif rows:
@@ -95,20 +95,23 @@ def parse(text: str, source: str) -> list[Sentence]:
 
 # ---- generated -----------------------------------------------------------------------------------------------
 
-SYLLABLES = "ba do fe gri hal jun ka lo mer nu pol qui ras sto tav ul vin wor xa yel zor bren clo dri".split()
+SYLLABLES = ("ba", "do", "fe", "gri", "hal", "jun", "ka", "lo", "mer", "nu", "pol", "qui", "ras", "sto", "tav", "ul")
+# P is a person, L a location and N a noun nobody knows, which is spelled like a name.
 PATTERNS = (
     "I met P in L yesterday .",
     "P and P live near L .",
-    "have you seen P ?",
+    "have you seen P or the N ?",
     "the train to L was late again",
     "yesterday , P met P .",
-    "L is cold in winter",
     "my friend P moved to L last May",
-    "we flew from L to L with P",
-    "P said that the Monday in L was long",
-    "nobody in L knows P , said the man",
-    "the Book of the week is here !",
-    "I will read it on Monday in the Park .",
+    "P , as all of my friends from school say , sings well .",
+    "L , as all of my friends from school say , lies well .",
+    "P , says the man with the N in the Park , was born on a Monday .",
+    "L , says the man with the N in the Park , was built on a Monday .",
+    "in the long run P knows the N best",
+    "in the long run L has the N still",
+    "the N of the week is here !",
+    "I will read my N on Monday in the Park .",
 )
 ENDINGS = {"person": ("o", "y", "er", "ine"), "location": ("ton", "ville", "ia", "burg")}
 
@@ -116,30 +119,35 @@ ENDINGS = {"person": ("o", "y", "er", "ine"), "location": ("ton", "ville", "ia",
 def generate(seed: int = 0, sizes: tuple[int, int, int] = (600, 150, 300)) -> Sentences:
     """Writes sentences of a few patterns; no name occurs in two parts, and a third is in lower case.
 
-    Kinds differ in the words around them, and mostly in how they end: a tenth ends like the other kind.
+    What a name is of tells the sentence, in some of them by a word far behind it. How a name ends is a hint, which
+    misleads for one in four.
     """
     rng, used = np.random.default_rng(seed), set()
 
-    def name(kind: str) -> str:
+    def spell(kind: str) -> str:
         while True:
-            ending = kind if rng.random() < 0.9 else {"person": "location", "location": "person"}[kind]
-            found = "".join(rng.choice(SYLLABLES, 2)) + str(rng.choice(ENDINGS[ending]))
+            if rng.random() < 0.25:
+                kind = str(rng.choice(list(ENDINGS)))
+            found = "".join(rng.choice(SYLLABLES, 2)) + str(rng.choice(ENDINGS[kind]))
             if found not in used:
                 return found
 
-    def sentence() -> Sentence:
+    def sentence(names: set[str]) -> Sentence:
         words, tags, lower = [], [], rng.random() < 1 / 3
         for word in str(rng.choice(PATTERNS)).split():
-            kind = {"P": "person", "L": "location"}.get(word)
-            new = [word] if kind is None else [name(kind).capitalize() for _ in range(rng.integers(1, 3))]
-            tags += ["O"] if kind is None else [f"B-{kind}", *[f"I-{kind}"] * (len(new) - 1)]
-            names.update(map(str.lower, new if kind else ()))
+            kind, new = {"P": "person", "L": "location"}.get(word), [word]
+            if kind:
+                new = [spell(kind).capitalize() for _ in range(rng.integers(1, 3))]
+                names.update(map(str.lower, new))
+            elif word == "N":
+                new = [spell(str(rng.choice(list(ENDINGS))))]
+            tags += [f"B-{kind}", *[f"I-{kind}"] * (len(new) - 1)] if kind else ["O"]
             words += [word.lower() for word in new] if lower else new
         return Sentence(tuple(words), tuple(tags))
 
     parts = []
     for size in sizes:
         names: set[str] = set()
-        parts.append([sentence() for _ in range(size)])
+        parts.append([sentence(names) for _ in range(size)])
         used |= names
     return Sentences(*parts)

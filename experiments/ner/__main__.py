@@ -1,16 +1,14 @@
 """Persons, places and products in a text: a bidirectional LSTM over words and their letters, with and without a CRF.
 
-    python -m experiments.ner                                      generated sentences: 1 minute on two CPU cores
-    python -m experiments.ner --data wnut17 --vectors glove        tweets and forums: 8 minutes; a span F1 of about 0.3
-    python -m experiments.ner predict --text "Harry met Hermione in Oslo."    tags by the newest run
+    python -m experiments.ner                                   generated sentences
+    python -m experiments.ner --data wnut17 --vectors glove     tweets and forums
+    python -m experiments.ner predict --text "Harry met Ann."   tags by the newest run
 
 The output is a softmax for each word, or a conditional random field over all tags of the sentence. Beside both stands a
 conditional random field over features that were thought up: the words, their ends, their shapes, their neighbours.
 """
 
 import dataclasses
-import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +17,13 @@ import jax
 import numpy as np
 
 import rnnjax
-from experiments.data import glove, wnut17
+from experiments.data import wnut17
 from experiments.data.wnut17 import Sentence, Sentences
 from experiments.lib import frame, report, search, sweep, training
-from experiments.lib.pairs import Symbols
 from experiments.ner import figures, scores
 from experiments.ner.baseline import fit_features
-from experiments.ner.model import Batch, Tagger, make_tagger
+from experiments.ner.model import Tagger, make_tagger
+from experiments.ner.words import Language, encode, learn_language, split_words
 
 OUTPUTS = ("crf", "softmax")
 EXAMPLE = "Yesterday, Harry Potter met Hermione Granger."
@@ -58,49 +56,6 @@ class Config(training.Options):
 
 SMOKE = {"hidden": 7, "letter_hidden": 5, "letter_embedding": 5, "letters": 6, "optimizer": "sgd", "seeds": 1}
 SMOKE |= {"steps": 10, "steps_per_call": 5, "batch": 8, "evaluate_every": 10, "learning_rate": 0.1}
-
-
-class Language(NamedTuple):
-    """What is known before anything is trained."""
-
-    words: dict[str, int]  # in lower case; 0 is unknown
-    vectors: np.ndarray  # [V, D]
-    letters: Symbols
-    tags: list[str]
-    width: int  # letters of a word
-
-
-def learn_language(config: Config, parts: Sentences) -> Language:
-    """Gives vectors to words that training has twice or the word vectors have; takes letters and tags of training."""
-    counts = Counter(word.lower() for sentence in parts.train for word in sentence.words)
-    words, rng = {word for word, count in counts.items() if count > 1}, np.random.default_rng(config.seed)
-    if config.vectors == "none":
-        vectors = rng.normal(0, 0.5, (len(words), 50))
-    else:
-        known = glove.load(config.vectors)
-        words |= {word.lower() for part in parts[:3] for sentence in part for word in sentence.words} & {*known.words}
-        vectors = glove.rows_for(sorted(words), known, rng=rng)
-    places = {word: i for i, word in enumerate(sorted(words), 1)}
-    letters = Symbols.of(word for sentence in parts.train for word in sentence.words)
-    tags = sorted({tag for sentence in parts.train for tag in sentence.tags})
-    table = np.concatenate([np.zeros((1, vectors.shape[1])), vectors]).astype(np.float32)
-    return Language(places, table, letters, tags, config.letters)
-
-
-def encode(sentences: Sequence[Sentence], language: Language, steps: int) -> Batch:
-    """Encodes sentences of at most so many words."""
-    shape, half = (len(sentences), steps), language.width // 2
-    words, counts, tags = np.zeros((3, *shape), np.int32)
-    letters = np.zeros((*shape, language.width), np.int32)
-    for i, sentence in enumerate(sentences):
-        for t, (word, tag) in enumerate(zip(*sentence, strict=True)):
-            ids = language.letters.encode(
-                word if len(word) <= language.width else word[:half] + word[half - language.width :]
-            )
-            letters[i, t, : len(ids)], counts[i, t] = ids, len(ids)
-            words[i, t] = language.words.get(word.lower(), 0)
-            tags[i, t] = language.tags.index(tag) if tag in language.tags else 0
-    return Batch(words, np.array([len(s.words) for s in sentences], np.int32), letters, counts, tags)
 
 
 class Tagged(NamedTuple):
@@ -143,12 +98,6 @@ def train_taggers(config: Config, output: str, language: Language, parts: Senten
     lines = report.read_metrics(folder / output / "metrics.jsonl")
     curve = [(line["step"], line["f1"]) for line in lines if "f1" in line]
     return tagger, params, Tagged(tag(params, parts.test, max(longest[1:])), curve)
-
-
-def split_words(text: str) -> Sentence:
-    """Cuts a text into words and marks, without tags."""
-    words = re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", text)
-    return Sentence(tuple(words), ("O",) * len(words))
 
 
 def make_show(tagger: Tagger, params, language: Language):

@@ -45,7 +45,7 @@ class Tagger(NamedTuple):
 
 
 def may_follow(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which tag (column) may follow which (row) `[K, K]`, and which may come first `[K]`: I-kind after its kind only."""
+    """Which tag (column) may follow which (row) `[K, K]`, and which may begin `[K]`: I-kind only follows its kind."""
     inside = np.array([tag[:2] == "I-" for tag in tags])
     same = np.array([[a[:1] != "O" and a[2:] == b[2:] for b in tags] for a in tags])
     return ~inside[None] | same, ~inside
