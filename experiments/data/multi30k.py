@@ -66,7 +66,7 @@ def parse(train: str, valid: str, test: str) -> Captions:
     """Parses parts with a caption in each line.
 
     >>> parse("a dog .\\na cat .\\n", "a cat .\\na fox .\\n", "a fox .\\n")
-    Captions(train=[['a', 'dog', '.']], valid=[], test=[['a', 'fox', '.']], repeated=2)
+    Captions(train=[['a', 'dog', '.']], valid=[['a', 'cat', '.']], test=[['a', 'fox', '.']], repeated=2)
     """
     parts = [[line.split() for line in text.split("\n") if line.strip()] for text in (train, valid, test)]
     for name, part in zip(Captions._fields, parts, strict=False):

@@ -80,7 +80,7 @@ def make_write(model: language.LanguageModel, params, vocabulary, temperature: f
         first, *more = vocabulary.encode([EOS, *(word if word in known else UNK for word in words)])
         ids = sampler(params, model.initial_carry((1,)), first, jax.random.key(seed), np.array(more, np.int32))
         written = [vocabulary.symbols[i] for i in np.asarray(ids)]
-        return " ".join([*words, *written]).replace(f" {EOS} ", "\n").replace(f" {EOS}", "")
+        return "\n".join(line.strip() for line in " ".join([*words, *written]).split(EOS)).strip()
 
     return write
 

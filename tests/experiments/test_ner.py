@@ -45,7 +45,7 @@ def test_a_tagger_sees_no_padding_and_its_crf_keeps_the_rules():
     language = words.learn_language(dataclasses.replace(config, letters=4), Sentences(sentences * 2, [], []))
     language = language._replace(tags=TAGS)
     crf, softmax = (make_tagger(config, o, language.vectors, language.letters.size, TAGS) for o in ("crf", "softmax"))
-    params = crf.init(jax.random.key(0))._replace(b_y=np.array([0.0, 0.0, 3.0, 2.0, 1.0], np.float32))  # I-a is best
+    params = crf.init(jax.random.key(0))._replace(b_y=np.array([0.0, 0.0, 30.0, 20.0, 10.0], np.float32))  # I-a is best
     batch, wider = (words.encode(sentences, language, steps) for steps in (4, 7))
     for tagger in (crf, softmax):
         loss, chance, tags = tagger.loss(params, batch), tagger.marginals(params, batch), tagger.tags(params, batch)
