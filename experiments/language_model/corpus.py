@@ -51,7 +51,7 @@ def load(config: Any) -> Corpus:
     counts = Counter(word for words in parts[0] for word in words)
     often = sorted(word for word, count in counts.items() if count >= config.least)
     vocabulary = Vocabulary((EOS, UNK, *often))
-    known = set(often)
+    known = {EOS, *often}
     streams = [
         vocabulary.encode([EOS, *(w if w in known else UNK for words in part for w in [*words, EOS])]) for part in parts
     ]
