@@ -49,7 +49,9 @@ def load(data: str, *, count: int = 240, seed: int = 0) -> Chorales:
         return Chorales(rolls[: count // 2], rolls[count // 2 : 3 * count // 4], rolls[3 * count // 4 :])
     path = (find_local(JSB_GZIPPED) or find(JSB)) if data == "jsb" else Path(data)
     if not path.is_file():
-        raise FileNotFoundError(f"expected --data to be generated, jsb or the path of a JSON file, found none at {data!r}.")
+        raise FileNotFoundError(
+            f"expected --data to be generated, jsb or the path of a JSON file, found none at {data!r}."
+        )
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
@@ -59,11 +61,13 @@ def load(data: str, *, count: int = 240, seed: int = 0) -> Chorales:
 
 
 def parse(text: str, source: str) -> Chorales:
-    """Parses `{"train": [[[60, 64, 67], ...], ...], "valid": ..., "test": ...}`: MIDI numbers; errors name the source."""
+    """Parses `{"train": [[[60, 64, 67], ...], ...], "valid": ..., "test": ...}`, MIDI numbers."""
     try:
         parts = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"expected {source} to be JSON, got something else in line {error.lineno}: {error.msg}.") from None
+        raise ValueError(
+            f"expected {source} to be JSON, got something else in line {error.lineno}: {error.msg}."
+        ) from None
     if not isinstance(parts, dict) or not all(isinstance(parts.get(part), list) and parts[part] for part in PARTS):
         raise ValueError(f"expected {source} to have chorales under {', '.join(PARTS)}, got none under one of them.")
 
@@ -96,9 +100,9 @@ PHRASE = 8  # chords
 
 
 def generate(rng: np.random.Generator) -> np.ndarray:
-    """Composes a chorale in four parts `[T, 88]`: three to five phrases in one key, each with a cadence, the last perfect.
+    """Composes a chorale in four parts `[T, 88]`: three to five phrases in one key, each with a cadence.
 
-    Chords are triads on the degrees of the scale, in minor with the raised leading note in the dominant. The bass has
+    The last cadence is perfect. Chords are triads on the degrees of the scale, in minor with the raised leading note in the dominant. The bass has
     the root; the others move as little as possible, without parallel fifths and octaves where that can be.
     """
     tonic, scale = int(rng.integers(12)), SCALES[str(rng.choice(list(SCALES)))]
@@ -123,7 +127,7 @@ def generate(rng: np.random.Generator) -> np.ndarray:
     return roll
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def voicings(chord: tuple[int, ...]) -> np.ndarray:
     """All ways `[M, 4]` to sing a triad, root first: bass on the root, voices not crossed, no note of it left out."""
     places = [[note for note in range(low, high) if note % 12 in chord] for low, high in RANGES]

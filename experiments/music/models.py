@@ -38,12 +38,12 @@ def collate(rolls: Sequence[np.ndarray], length: int) -> Batch:
 def transposed(roll: np.ndarray, semitones: int) -> np.ndarray:
     """A roll `[T, 88]` so many semitones higher, as far as the piano goes.
 
-    >>> np.flatnonzero(transposed(np.eye(NOTES, dtype=bool)[[5, 87]], 3)).tolist()
-    [8, 172]
+    >>> roll = np.eye(NOTES, dtype=bool)[[5, 80]]
+    >>> [np.argmax(transposed(roll, semitones), axis=1).tolist() for semitones in (3, -3, 12, -12)]
+    [[8, 83], [2, 77], [12, 87], [0, 75]]
     """
     notes = np.flatnonzero(roll.any(axis=0))
-    semitones = int(np.clip(semitones, -notes.min(initial=0), NOTES - 1 - notes.max(initial=0)))
-    return np.roll(roll, semitones, axis=1)
+    return np.roll(roll, int(np.clip(semitones, -notes[0], NOTES - 1 - notes[-1])), axis=1) if len(notes) else roll
 
 
 def nats(logits: jax.Array, rolls: jax.Array) -> jax.Array:

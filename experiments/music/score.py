@@ -13,7 +13,7 @@ ATTACK, FADE = 0.02, 0.08  # seconds
 
 
 def held(roll: np.ndarray) -> list[tuple[int, int, int]]:
-    """Notes of a roll `[T, 88]` as (MIDI number, first step, steps), a note in neighbouring steps being one that is held.
+    """Notes of a roll `[T, 88]` as (MIDI number, first step, steps); one in neighbouring steps is held.
 
     >>> roll = np.zeros((3, 88), bool)
     >>> roll[0, 0] = roll[1, 0] = roll[2, 3] = True
