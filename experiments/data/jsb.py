@@ -1,7 +1,8 @@
 """Chorales in four parts as rows of chords: Bach's 382 of Boulanger-Lewandowski's split, or generated ones.
 
 Reference: Boulanger-Lewandowski, Bengio & Vincent 2012, "Modeling temporal dependencies in high-dimensional sequences:
-application to polyphonic music generation and transcription", whose split and 88 notes these are.
+application to polyphonic music generation and transcription", whose split and 88 notes these are. Their notes lie an
+octave higher than they are sung.
 """
 
 import functools
@@ -95,15 +96,16 @@ def parse(text: str, source: str) -> Chorales:
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 FOLLOWS = ((1, 3, 4, 5), (4, 6), (5, 3), (0, 1, 4), (0, 5), (1, 3), (0,))  # degrees after each degree
 CADENCES = ((1, 4, 0), (3, 4, 0), (3, 0, 4), (1, 4, 5))  # perfect, perfect, half, deceptive
-RANGES = ((41, 60), (48, 67), (55, 72), (60, 79))  # of bass, tenor, alto and soprano
+RANGES = ((53, 72), (60, 79), (67, 84), (72, 91))  # of bass, tenor, alto and soprano, an octave up as in the file
 PHRASE = 8  # chords
 
 
 def generate(rng: np.random.Generator) -> np.ndarray:
     """Composes a chorale in four parts `[T, 88]`: three to five phrases in one key, each with a cadence.
 
-    The last cadence is perfect. Chords are triads on the degrees of the scale, in minor with the raised leading note in the dominant. The bass has
-    the root; the others move as little as possible, without parallel fifths and octaves where that can be.
+    The last cadence is perfect. Chords are triads on the degrees of the scale, in minor with the raised leading note in
+    the dominant. The bass has the root; the others move as little as possible, without parallel fifths and octaves
+    where that can be.
     """
     tonic, scale = int(rng.integers(12)), SCALES[str(rng.choice(list(SCALES)))]
     phrases, steps = int(rng.integers(3, 6)), []

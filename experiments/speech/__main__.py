@@ -1,8 +1,8 @@
 """Spoken digits recognised one by one and in strings, also of new speakers, and spoken by a voice that was learned.
 
 python -m experiments.speech --data fsdd    MINUTES minutes on two CPU cores: six speakers; ACC of the digits,
-                                            NEW of speakers that were not heard before, a word error rate of WER in
-                                            strings of 3 to 7 digits, SPOKEN of what a new voice says recognised (seed 0)
+                                            NEW of new speakers' right, a word error rate of WER in strings of 3 to
+                                            7 digits, SPOKEN of what a learned voice says understood (seed 0)
 python -m experiments.speech                generated digits, nothing to download
 """
 
@@ -168,6 +168,7 @@ def main(config: Config) -> dict:
     headline |= {"spoken_right": spoken["the voice"]["all"].mean}
     headline |= {"baseline_spoken_right": spoken["baseline: mean of the recordings"]["all"].mean}
     values = {"digits": digits, "strings": strings, "spoken": spoken, "speaker": speaker, "names": names}
+    values["spelled"] = " ".join(voice.WORDS[int(digit)] for digit in config.text)
     return frame.finish(run, headline, recordings=len(recordings.waves), **values)
 
 

@@ -78,7 +78,7 @@ class Split(NamedTuple):
 
 
 def learn_digits(config: Any, model: Recogniser, frames: Frames, digits: np.ndarray, splits: Sequence[Split], folder):
-    """Trains a recogniser for each split, all side by side; their logits `[M, V]` of each test."""
+    """Trains a recogniser for each split, all side by side; log P `[M, V]` of each test."""
     optimizer, keys = make_optimizer(config), jax.random.split(jax.random.key(config.seed), len(splits))
     cross_entropy = rnnjax.losses.get_loss("cross_entropy")
 
@@ -89,25 +89,29 @@ def learn_digits(config: Any, model: Recogniser, frames: Frames, digits: np.ndar
         rng = np.random.default_rng((config.seed, step))
         rows = np.stack([rng.choice(split.train, size=config.batch) for split in splits])
         some = warped(Frames(frames.values[rows.ravel()], frames.lengths[rows.ravel()]), config.warp, rng)
-        return jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), (some, digits[rows]))
+        return jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), (some, digits[rows.ravel()]))
 
-    forward = jax.jit(lambda params, some: model.whole(params, some))
+    forward = jax.jit(lambda params, some: jax.nn.log_softmax(model.whole(params, some)))
 
-    def logits(params: Any, run: int, rows: np.ndarray) -> np.ndarray:
-        own = jax.tree.map(lambda leaf: leaf[run], params)
-        return training.in_chunks(lambda some: forward(own, some), Frames(*(leaf[rows] for leaf in frames)))
+    def scores(params: Any, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = []
+        for run, rows in enumerate(parts):
+            own = jax.tree.map(lambda leaf: leaf[run], jax.device_get(params))  # noqa: B023
+            some = Frames(*(leaf[rows] for leaf in frames))
+            found.append(training.in_chunks(lambda part: forward(own, part), some))  # noqa: B023
+        return found
 
     def evaluate(state):
-        found = [logits(state.params, run, split.valid) for run, split in enumerate(splits)]
-        losses = [cross_entropy(each, digits[split.valid]).mean for each, split in zip(found, splits, strict=True)]
-        right = [np.mean(each.argmax(1) == digits[s.valid]) for each, s in zip(found, splits, strict=True)]
-        return {"held_out_loss": float(np.mean(losses)), "held_out_accuracy": float(np.mean(right))}
+        parts = [split.valid for split in splits]
+        found, truth = np.concatenate(scores(state.params, parts)), digits[np.concatenate(parts)]
+        loss = -found[np.arange(len(truth)), truth].mean()
+        return {"held_out_loss": float(loss), "held_out_accuracy": float(np.mean(found.argmax(axis=1) == truth))}
 
-    states = jax.vmap(lambda key: rnnjax.training.init_state(model.init(key), optimizer, key=key))(keys)
+    start = jax.jit(jax.vmap(lambda key: rnnjax.training.init_state(model.init(key), optimizer, key=key)))
     update = jax.vmap(rnnjax.training.make_train_step(loss_fn, optimizer))
     print(f"{len(splits)} recognisers of digits side by side, in {folder}", flush=True)
-    result = training.fit(config, update, states, batches, folder, evaluate=evaluate)
-    return [logits(result.state.params, run, split.test) for run, split in enumerate(splits)]
+    result = training.fit(config, update, start(keys), batches, folder, evaluate=evaluate)
+    return scores(result.state.params, [split.test for split in splits])
 
 
 def logistic_digits(frames: Frames, digits: np.ndarray, splits: Sequence[Split]) -> list[np.ndarray]:
