@@ -90,29 +90,23 @@ def strings_of_digits(config: Config, others: fsdd.Recordings, own: fsdd.Recordi
     """Recognises strings of speakers it knows and of one it does not: error rates, and the reader of frames."""
     config = dataclasses.replace(config, steps=config.string_steps)
     rng, index = np.random.default_rng(config.seed), others.indices
-    pools = [
-        others.take(index >= 10),
-        others.take((index >= 5) & (index < 10)),
-        others.take(index < 5),
-        own.take(own.indices < 5),
-    ]
+    known, valid, test = others.take(index >= 10), others.take((index >= 5) & (index < 10)), others.take(index < 5)
     counts = [(config.strings, 1), *[(config.held_out, 3)] * 3]
     said = [random_strings(count, shortest, LONGEST, rng) for count, shortest in counts]
+    pools = known, valid, test, own.take(own.indices < 5)
     frames = [pad(splice(pool, strings, rng), MANY) for pool, strings in zip(pools, said, strict=True)]
-    known, valid = (recognise.label(some, strings, LONGEST) for some, strings in zip(frames[:2], said[:2], strict=True))
-    found = {}
-    for name, cell in {"network": config.cell, "window": ""}.items():
-        model = Recogniser(config, cell, 11)
-        params = recognise.learn_strings(config, model, known, valid, folder, f"strings_{name}")
+    parts = [recognise.label(some, strings, LONGEST) for some, strings in zip(frames[:2], said[:2], strict=True)]
+    models = {"network": Recogniser(config, config.cell, 11), "window": Recogniser(config, "", 11)}
+    params, found = {}, {}
+    for name, model in models.items():
+        params[name] = recognise.learn_strings(config, model, *parts, folder, f"strings_{name}")
         for beam in (1, config.beam):
             read = recognise.make_reader(model, beam, LONGEST)
             for what, some, strings in zip(("known", "new"), frames[2:], said[2:], strict=True):
-                found[name, what, beam] = recognise.word_errors(read(params, some), strings)
-        if cell:
-            figures.draw_string(folder, model, params, frames[2], said[2])
-            reader = recognise.make_reader(model, config.beam, LONGEST)
-            judge = lambda sounds: reader(params, pad(sounds, MANY))  # noqa: E731, B023
-    return found, judge
+                found[name, what, beam] = recognise.word_errors(read(params[name], some), strings)
+    figures.draw_string(folder, models["network"], params["network"], frames[2], said[2])
+    judge = recognise.make_reader(models["network"], config.beam, LONGEST)
+    return found, lambda sounds: judge(params["network"], pad(sounds, MANY))
 
 
 def speak(config: Config, own: fsdd.Recordings, judge, folder) -> dict:

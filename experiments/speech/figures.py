@@ -57,7 +57,8 @@ def draw_string(folder: Path, model: Recogniser, params: Any, frames: Frames, sa
     """Draws string.png: a string of the test as it sounds, and the probability of each label in each step."""
     row = int(np.argmax([len(string) for string in said]))
     one = Frames(frames.values[row : row + 1], frames.lengths[row : row + 1])
-    logits, [steps] = model.steps(params, one)
+    logits, lengths = model.steps(params, one)
+    steps = int(lengths[0])
     shares = np.asarray(jax.nn.softmax(logits[:steps, 0], axis=-1))
     with plots.panels(folder / "string.png", rows=2, size=(11.0, 6.0), share_x=True) as axes:
         show_frames(axes[0, 0], one.values[0, : one.lengths[0]], "Said: " + " ".join(WORDS[d] for d in said[row]))

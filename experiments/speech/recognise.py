@@ -33,7 +33,7 @@ class Recogniser(NamedTuple):
     outputs: int
 
     @property
-    def parts(self) -> rnnjax.Cell | None:
+    def direction(self) -> rnnjax.Cell | None:
         """The cell of one direction."""
         return make_cell(self.cell, STACK * MELS, self.config.hidden) if self.cell else None
 
@@ -43,7 +43,7 @@ class Recogniser(NamedTuple):
         glorot, hidden = jax.nn.initializers.glorot_uniform(), 2 * self.config.hidden
         body = glorot(key_body, (WINDOW * STACK * MELS, hidden)), jnp.zeros(hidden)
         if self.cell:
-            body = rnnjax.encoder([(self.parts, self.parts)]).init(key_body)
+            body = rnnjax.encoder([(self.direction, self.direction)]).init(key_body)
         return Params(body, glorot(key_y, (hidden, self.outputs)), jnp.zeros(self.outputs))
 
     def steps(self, params: Params, frames: Frames, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
@@ -53,7 +53,7 @@ class Recogniser(NamedTuple):
         lengths, keys = -(-frames.lengths // STACK), [None, None] if key is None else jax.random.split(key)
         xs = drop(xs, 0.5 * self.config.dropout, keys[0])
         if self.cell:
-            _, hs = rnnjax.unroll_layers([(self.parts, self.parts)], params.cell, xs, lengths=lengths)
+            _, hs = rnnjax.unroll_layers([(self.direction, self.direction)], params.cell, xs, lengths=lengths)
         else:
             padded = jnp.pad(xs, ((WINDOW // 2, WINDOW // 2), (0, 0), (0, 0)))
             seen = jnp.concatenate([padded[k : k + len(xs)] for k in range(WINDOW)], axis=-1)

@@ -31,7 +31,8 @@ def random_frames(count, length, seed=0):
 def test_a_tone_is_in_its_band_and_comes_back():
     wave = np.sin(2 * np.pi * 1000 * np.arange(4000) / fsdd.RATE)
     frames = features.log_mel(0.01 * wave)
-    assert frames.shape == (41, MELS) and np.array_equal(frames.round(4), features.log_mel(wave).round(4))  # loudness
+    assert frames.shape == (41, MELS)
+    np.testing.assert_allclose(frames, features.log_mel(wave), atol=1e-4)  # loudness is nothing
     band = frames[20].argmax()
     assert features.FILTERS[band].argmax() * fsdd.RATE / features.FFT == pytest.approx(1000, abs=60)
     back = features.to_wave(frames)
@@ -57,7 +58,7 @@ def test_strings_are_spliced_from_one_speaker_and_the_right_digits():
     hertz, seen = features.FILTERS.argmax(axis=1) * fsdd.RATE / features.FFT, set()
     for frames in features.splice(pool, [[3, 5, 3]] * 12, np.random.default_rng(0), gap=0.1):
         assert 48 <= len(frames) <= 81  # three of 0.2 seconds, and four gaps
-        heard = hertz[frames[frames.max(axis=1) > 1.0].argmax(axis=1)]
+        heard = hertz[frames[frames.max(axis=1) > 0.5].argmax(axis=1)]
         kinds = np.round((heard - 500) / 1000).astype(int)
         order = kinds[np.flatnonzero(np.diff(kinds, prepend=-1))].tolist()
         assert order in ([0, 1, 0], [2, 3, 2])
@@ -158,7 +159,7 @@ def test_templates_are_means_of_stretched_recordings(monkeypatch):
     pool = fsdd.Recordings(waves, np.tile(np.arange(10), 3), np.array(["a"] * 30), np.repeat(np.arange(3), 10))
     templates = voice.make_templates(pool)
     assert [some.shape for some in templates] == [(5, MELS)] * 10
-    assert [some.mean() for some in templates] == [10.0 * digit + 1 for digit in range(10)]
+    assert [some.mean() for some in templates] == pytest.approx([10.0 * digit + 1 for digit in range(10)])
 
 
 # ---- the whole -----------------------------------------------------------------------------------------------
