@@ -1,8 +1,8 @@
 """Spoken digits recognised one by one and in strings, also of new speakers, and spoken by a voice that was learned.
 
-python -m experiments.speech --data fsdd    MINUTES minutes on two CPU cores: six speakers; ACC of the digits,
-                                            NEW of new speakers' right, a word error rate of WER in strings of 3 to
-                                            7 digits, SPOKEN of what a learned voice says understood (seed 0)
+python -m experiments.speech --data fsdd    six speakers of the Free Spoken Digit Dataset: accuracy of single digits,
+                                            also of speakers left out, the word error rate of strings of 3 to 7
+                                            digits, and how much of what a learned voice says is understood
 python -m experiments.speech                generated digits, nothing to download
 """
 
