@@ -16,6 +16,7 @@ import numpy as np
 
 import rnnjax
 from experiments.lib.cells import CELLS, make_cell
+from experiments.lib.readout import drop
 
 
 class Params(NamedTuple):
@@ -82,13 +83,6 @@ def check_reader_name(name: str) -> None:
     """Raises a ValueError for a name that `make_reader` does not know."""
     if name not in ("mean", "attention", *CELLS):
         raise ValueError(f"expected models to be of mean, attention, {', '.join(CELLS)}, got {name!r}.")
-
-
-def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """x with a share of its elements dropped, and the others scaled to the same mean; without a key, x."""
-    if key is None or not rate:
-        return x
-    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), jnp.zeros_like(x))
 
 
 class Words(NamedTuple):

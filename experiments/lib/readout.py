@@ -1,4 +1,4 @@
-"""A cell over time with a linear output: y_t = h_t W_y + b_y."""
+"""A cell over time with a linear output, y_t = h_t W_y + b_y; and dropout of what it reads and is read."""
 
 from collections.abc import Callable
 from typing import NamedTuple
