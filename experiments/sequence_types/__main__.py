@@ -1,7 +1,7 @@
 """One to one, one to many, many to one, many to many: five types of sequences, five models that are nearly the same.
 
-python -m experiments.sequence_types                a minute on two CPU cores: on average 99 % of unseen inputs answered
-                                                    without an error, and 2x % without recurrence
+python -m experiments.sequence_types                2 minutes on two CPU cores: 99.9 % of unseen inputs answered without
+                                                    an error, 29.0 % without recurrence (means over the five, seed 0)
 python -m experiments.sequence_types --cell lstm    another cell
 """
 
@@ -108,8 +108,8 @@ def answer(task: Task, cells: models.Cells, params: models.Params, inputs: jax.A
 def learn(task: Task, config: Config, folder: Path) -> Learned:
     """Trains from all first weights with and without recurrence side by side, and answers the held-out inputs."""
     rng = np.random.default_rng(config.seed)
-    known, held_out = (draw(task, config.examples if train else config.held_out, rng, held_out=not train)
-                       for train in (True, False))  # fmt: skip
+    known = draw(task, config.examples, rng, held_out=False)
+    held_out = draw(task, config.held_out, rng, held_out=True)
     shares = np.repeat(np.array([1.0, 0.0], np.float32), config.seeds)
     optimizer = sweep.scaled_optimizer(config, 1.0)
 
@@ -158,8 +158,8 @@ def main(config: Config) -> dict:
     figures.draw_accuracies(run.folder, {name: one["answers"] for name, one in found.items()})
     figures.draw_losses(run.folder, {name: one.losses for name, one in learned.items()})
     means = {name: [both.mean for both in one["answers"]] for name, one in found.items()}
-    headline = {f"{prefix}accuracy": float(np.mean([both[i] for both in means.values()]))
-                for i, prefix in enumerate(("", "baseline_"))}  # fmt: skip
+    accuracy, baseline = np.mean(list(means.values()), axis=0).tolist()
+    headline = {"accuracy": accuracy, "baseline_accuracy": baseline}
     headline |= {f"accuracy_{name}": both[0] for name, both in means.items()}
     writing = inspect.getsource(models.write).rstrip()
     return frame.finish(run, headline, found=found, writing=writing)
