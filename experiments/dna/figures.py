@@ -23,7 +23,7 @@ def draw_accuracies(folder: Path, accuracies: Mapping[str, Interval], most_frequ
 
 def draw_logos(folder: Path, data: Sequences, xs: np.ndarray, attention: np.ndarray) -> None:
     """Draws logo.png: for each class the letters at each position, below them the mean attention `[N, T]` to it."""
-    classes, length = len(data.classes), xs.shape[1]
+    classes, length, top = len(data.classes), xs.shape[1], 0.1
     title = "Letters by position, and the attention to them (held-out rows)"
     size = (13.0, 2.6 * classes + 1.0)
     with plots.panels(folder / "logo.png", rows=2 * classes, share_x=True, size=size, title=title) as axes:
@@ -31,7 +31,8 @@ def draw_logos(folder: Path, data: Sequences, xs: np.ndarray, attention: np.ndar
         for number, name in enumerate(data.classes):
             rows = data.labels == number
             above, below = axes[2 * number : 2 * number + 2, 0]
-            _logo(above, xs[rows].sum(axis=0))
+            top = max(top, _logo(above, xs[rows].sum(axis=0)))
+            above.set_ylabel("bits")
             above.set_title(f"{name}: {rows.sum():,} rows", fontsize=12, loc="left")
             below.bar(range(length), attention[rows].mean(axis=0), color=plots.COLOURS[0])
             below.axhline(1 / length, color=plots.COLOURS[6], linestyle=":", linewidth=1.2)
@@ -39,9 +40,8 @@ def draw_logos(folder: Path, data: Sequences, xs: np.ndarray, attention: np.ndar
         ticks = np.flatnonzero((data.positions % 10 == 0) | (np.abs(data.positions) == 1))
         axes[-1, 0].set_xticks(ticks, data.positions[ticks])
         axes[-1, 0].set_xlabel("position; dotted: attention spread evenly")
-        top = max(axes[2 * i, 0].get_ylim()[1] for i in range(classes))
         for i in range(classes):
-            axes[2 * i, 0].set_ylim(0, max(top, 0.1))
+            axes[2 * i, 0].set_ylim(0, 1.05 * top)
 
 
 def draw_attended(folder: Path, data: Sequences, xs: np.ndarray, attention: np.ndarray) -> None:
@@ -49,7 +49,7 @@ def draw_attended(folder: Path, data: Sequences, xs: np.ndarray, attention: np.n
     title, length = "Letters around the most attended position (held-out rows)", xs.shape[1]
     places = attention.argmax(axis=1)
     inside = (places >= AROUND) & (places < length - AROUND)
-    columns = len(data.classes)
+    columns, top = len(data.classes), 0.1
     with plots.panels(
         folder / "attended.png", columns=columns, share_y=True, size=(4.6 * columns, 3.4), title=title
     ) as axes:
@@ -57,20 +57,21 @@ def draw_attended(folder: Path, data: Sequences, xs: np.ndarray, attention: np.n
             rows = np.flatnonzero(inside & (data.labels == number))
             around = xs[rows[:, None], places[rows, None] + np.arange(-AROUND, AROUND + 1)]
             if len(rows):
-                _logo(axis, around.sum(axis=0))
+                top = max(top, _logo(axis, around.sum(axis=0)))
             axis.set_title(f"{name}: {len(rows):,} rows", fontsize=12)
             axis.set_xticks(range(0, 2 * AROUND + 1, 4), range(-AROUND, AROUND + 1, 4))
             axis.set_xlabel("position from there")
-        axes[0, 0].set_ylabel("information (bits)")
+        axes[0, 0].set_ylabel("bits")
+        axes[0, 0].set_ylim(0, 1.1 * top)
 
 
-def _logo(axes, counts: np.ndarray) -> None:
-    """Draws the letters of counts `[T, 4]`, as high as the information at their position."""
+def _logo(axes, counts: np.ndarray) -> float:
+    """Draws the letters of counts `[T, 4]`, as high as the information at their position; the highest, in bits."""
     table = pandas.DataFrame(counts.astype(float), columns=list(LETTERS))
     information = logomaker.transform_matrix(table, from_type="counts", to_type="information")
     logomaker.Logo(information, ax=axes, color_scheme="colorblind_safe")
     axes.grid(visible=False)
-    axes.set_ylabel("bits")
+    return float(information.sum(axis=1).max())
 
 
 def draw_validation(folder: Path, steps: np.ndarray, losses: np.ndarray) -> None:
