@@ -1,0 +1,155 @@
+"""What is the digit doing? A CNN-LSTM and a ConvLSTM tell actions from their reverse, the mean of all frames cannot.
+
+python -m experiments.video_action                  N minutes on two CPU cores, digits of fonts
+python -m experiments.video_action --data mnist     handwritten ones
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import rnnjax
+from experiments.data import mnist
+from experiments.lib import frame, training
+from experiments.lib.cells import check_cell_name, make_cell
+from experiments.lib.convnet import flat, make_convnet, side_after
+from experiments.lib.intervals import wilson
+from experiments.lib.no_recurrence import average
+from experiments.lib.readout import make_readout
+from experiments.video_action import figures
+from experiments.video_action.film import ACTIONS, SIZE, make_clips
+
+NETWORKS = ("CNN-LSTM", "ConvLSTM", "mean of frames")
+TRAIN, VALIDATION, TEST = range(3)  # kinds of random numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Options):
+    """Options of a run."""
+
+    data: str = "generated"  # generated (digits of fonts), mnist (10,000), or a folder with files in its format
+    networks: tuple[str, ...] = NETWORKS  # which to train
+    cell: str = "lstm"  # of the CNN-LSTM: rnn, irnn, gru, simple_gru, mgu, lstm, peephole_lstm, ...
+    frames: int = 10  # of a clip
+    noise: float = 0.1  # standard deviation in each pixel; ink has brightness 1
+    channels: tuple[int, ...] = (8, 16, 16)  # of the convolutional layers
+    hidden: int = 64  # units of the layer behind them
+    maps: int = 16  # channels of the ConvLSTM's state
+    test: int = 2000  # held-out clips of each kind
+    steps: int = 1500  # updates
+    batch: int = 32  # clips of an update
+    learning_rate: float = 0.003  # at its peak
+    evaluate_every: int = 250  # updates between evaluations on held-out data
+
+    def check(self) -> None:
+        """Raises a ValueError, one sentence, for options that cannot be."""
+        super().check()
+        check_cell_name(self.cell)
+        if not self.networks or not set(NETWORKS) >= {*self.networks}:
+            raise ValueError(f"expected --networks to be some of {', '.join(NETWORKS)}, got {self.networks}.")
+        if self.frames < 7:
+            raise ValueError(f"expected --frames from 7, three for each action and one before, got {self.frames}.")
+
+
+SMOKE = {"networks": ("CNN-LSTM", "mean of frames"), "cell": "irnn", "frames": 7, "channels": (4,), "hidden": 7}
+SMOKE |= {"test": 40, "steps": 20, "batch": 8, "evaluate_every": 20, "optimizer": "sgd", "clip_norm": 0.0}
+SMOKE |= {"schedule": "constant"}
+
+
+class Params(NamedTuple):
+    """Parameters of the convolutional layers, and of the cell and its output."""
+
+    eyes: Any
+    memory: Any
+
+
+def flat_conv_lstm(side: int, inputs: int, maps: int) -> rnnjax.Cell:
+    """Makes a ConvLSTM that takes and gives vectors, `[B, side side inputs]` and `[B, side side maps]`."""
+    cell = rnnjax.conv_lstm(inputs, maps)
+
+    def apply(params, carry, x):
+        carry, y = cell.apply(params, carry, x.reshape(*x.shape[:-1], side, side, inputs))
+        return carry, flat(y)
+
+    def initial_carry(batch_shape=(), dtype=np.float32):
+        return cell.initial_carry((*batch_shape, side, side), dtype)
+
+    return rnnjax.Cell(cell.init, initial_carry, apply, side * side * inputs, side * side * maps)
+
+
+def make_model(config: Config, network: str):
+    """Makes `key -> params`, and `(params, frames [T, B, 32, 32]) -> logits [T, B, 8]` of the action at each frame."""
+    init_eyes, see = make_convnet(1, config.channels)
+    side, channels = side_after(SIZE, config.channels), config.channels[-1]
+    if network == "ConvLSTM":
+        cell = flat_conv_lstm(side, channels, config.maps)
+    else:
+        make = average if network == "mean of frames" else functools.partial(make_cell, config.cell)
+        cell = make(side * side * channels, config.hidden)
+    init_memory, read = make_readout(cell, len(ACTIONS))
+
+    def init(key):
+        key_eyes, key_memory = jax.random.split(key)
+        return Params(init_eyes(key_eyes), init_memory(key_memory))
+
+    return init, lambda params, frames: read(params.memory, flat(see(params.eyes, frames[..., None])))
+
+
+def answered(logits, *, changes: bool):
+    """What is scored of outputs `[T, B, 8]`: all but the first, or where nothing changes the last alone."""
+    return logits[1:] if changes else logits[-1:]
+
+
+def learn(config: Config, network: str, changes: bool, parts: mnist.Parts, folder: Path) -> np.ndarray:
+    """Trains a network on fresh clips, with one action or with two; its answers about test clips, ids `[.., N]`."""
+    init, apply = make_model(config, network)
+    forward = jax.jit(lambda params, frames: answered(apply(params, frames), changes=changes).argmax(axis=-1))
+    validation = make_clips(config, parts.validation, 300, changes, VALIDATION)
+
+    def loss_fn(params, clips, *, key):
+        logits = answered(apply(params, clips.frames), changes=changes)
+        return rnnjax.losses.get_loss("cross_entropy")(logits, clips.actions[-len(logits) :])
+
+    def answer(params, clips):
+        return training.in_chunks(functools.partial(forward, params), clips.frames, axis=1, out_axis=1, size=100)
+
+    def evaluate(state):
+        found = answer(state.params, validation)
+        return {"accuracy": (found == validation.actions[-len(found) :]).mean()}
+
+    def batches(step):
+        return make_clips(config, parts.training, config.batch, changes, TRAIN, step)
+
+    name = f"{network.replace(' ', '_')}_{'frame' if changes else 'clip'}"
+    settings = {"name": name, "evaluate": evaluate, "batch_axes": 1, "unit": "answer"}
+    result = training.train(config, init, loss_fn, batches, folder, **settings)
+    return answer(result.state.params, make_clips(config, parts.test, config.test, changes, TEST))
+
+
+def main(config: Config) -> dict:
+    """Trains the networks on both tasks, draws, writes the report, and returns the headline numbers."""
+    run = frame.begin(config)
+    digits = mnist.load(config.data)
+    parts = mnist.split(digits, config.seed)
+    tests = [make_clips(config, parts.test, config.test, changes, TEST) for changes in (False, True)]
+    found = [{name: learn(config, name, c, parts, run.folder) for name in config.networks} for c in (False, True)]
+    right = [{name: ids == test.actions[-len(ids) :] for name, ids in each.items()}
+             for each, test in zip(found, tests, strict=True)]  # fmt: skip
+    accuracy = [{name: wilson(each) for name, each in one.items()} for one in right]
+
+    figures.draw_clips(run.folder, tests[1], found[1])
+    figures.draw_confusions(run.folder, tests[0].actions[-1], {name: ids[-1] for name, ids in found[0].items()})
+    figures.draw_frames(run.folder, tests[1].actions, right[1])
+    keys = dict(zip(NETWORKS, ("accuracy_cnn_lstm", "accuracy_conv_lstm", "baseline_accuracy"), strict=True))
+    headline = {keys[name]: each.mean for name, each in accuracy[0].items()}
+    headline |= {f"{keys[name]}_per_frame": each.mean for name, each in accuracy[1].items()}
+    values = {"accuracy": accuracy, "actions": ACTIONS, "counts": [len(part) for part in parts]}
+    return frame.finish(run, headline, duplicates=len(digits.images) - sum(values["counts"]), **values)
+
+
+if __name__ == "__main__":
+    frame.command_line(main, smoke=SMOKE)
