@@ -38,12 +38,12 @@ class Config(training.Options):
     noise: float = 0.1  # standard deviation in each pixel; ink has brightness 1
     channels: tuple[int, ...] = (8, 16, 16)  # of the convolutional layers
     hidden: int = 64  # units of the layer behind them
-    maps: int = 16  # channels of the ConvLSTM's state
+    maps: int = 8  # channels of the ConvLSTM's state
     test: int = 2000  # held-out clips of each kind
-    steps: int = 1500  # updates
+    steps: int = 800  # updates
     batch: int = 32  # clips of an update
     learning_rate: float = 0.003  # at its peak
-    evaluate_every: int = 250  # updates between evaluations on held-out data
+    evaluate_every: int = 200  # updates between evaluations on held-out data
 
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
@@ -56,8 +56,8 @@ class Config(training.Options):
 
 
 SMOKE = {"networks": ("CNN-LSTM", "mean of frames"), "cell": "irnn", "frames": 7, "channels": (4,), "hidden": 7}
-SMOKE |= {"test": 40, "steps": 20, "batch": 8, "evaluate_every": 20, "optimizer": "sgd", "clip_norm": 0.0}
-SMOKE |= {"schedule": "constant"}
+SMOKE |= {"test": 40, "steps": 20, "batch": 8, "evaluate_every": 20}
+SMOKE |= {"optimizer": "sgd", "schedule": "constant", "clip_norm": 0.0}
 
 
 class Params(NamedTuple):
