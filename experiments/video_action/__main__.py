@@ -21,9 +21,10 @@ from experiments.lib.intervals import wilson
 from experiments.lib.no_recurrence import average
 from experiments.lib.readout import make_readout
 from experiments.video_action import figures
-from experiments.video_action.film import ACTIONS, SIZE, make_clips
+from experiments.video_action.film import ACTIONS, SIZE, Clips, make_clips
 
 NETWORKS = ("CNN-LSTM", "ConvLSTM", "mean of frames")
+TASKS = {"clip": False, "frame": True}  # what is labelled, and whether the action changes
 TRAIN, VALIDATION, TEST = range(3)  # kinds of random numbers
 
 
@@ -104,7 +105,7 @@ def answered(logits, *, changes: bool):
     return logits[1:] if changes else logits[-1:]
 
 
-def learn(config: Config, network: str, changes: bool, parts: mnist.Parts, folder: Path) -> np.ndarray:
+def learn(config: Config, network: str, changes: bool, parts: mnist.Parts, test: Clips, folder: Path) -> np.ndarray:
     """Trains a network on fresh clips, with one action or with two; its answers about test clips, ids `[.., N]`."""
     init, apply = make_model(config, network)
     forward = jax.jit(lambda params, frames: answered(apply(params, frames), changes=changes).argmax(axis=-1))
@@ -124,10 +125,10 @@ def learn(config: Config, network: str, changes: bool, parts: mnist.Parts, folde
     def batches(step):
         return make_clips(config, parts.training, config.batch, changes, TRAIN, step)
 
-    name = f"{network.replace(' ', '_')}_{'frame' if changes else 'clip'}"
+    name = f"{network.replace(' ', '_')}{'_per_frame' if changes else ''}"
     settings = {"name": name, "evaluate": evaluate, "batch_axes": 1, "unit": "answer"}
     result = training.train(config, init, loss_fn, batches, folder, **settings)
-    return answer(result.state.params, make_clips(config, parts.test, config.test, changes, TEST))
+    return answer(result.state.params, test)
 
 
 def main(config: Config) -> dict:
@@ -135,18 +136,22 @@ def main(config: Config) -> dict:
     run = frame.begin(config)
     digits = mnist.load(config.data)
     parts = mnist.split(digits, config.seed)
-    tests = [make_clips(config, parts.test, config.test, changes, TEST) for changes in (False, True)]
-    found = [{name: learn(config, name, c, parts, run.folder) for name in config.networks} for c in (False, True)]
-    right = [{name: ids == test.actions[-len(ids) :] for name, ids in each.items()}
-             for each, test in zip(found, tests, strict=True)]  # fmt: skip
-    accuracy = [{name: wilson(each) for name, each in one.items()} for one in right]
+    tests, found, right = {}, {}, {}
+    for task, changes in TASKS.items():
+        test = tests[task] = make_clips(config, parts.test, config.test, changes, TEST)
+        found[task] = {name: learn(config, name, changes, parts, test, run.folder) for name in config.networks}
+        right[task] = {name: ids == test.actions[-len(ids) :] for name, ids in found[task].items()}
+    accuracy = {task: {name: wilson(each) for name, each in of_task.items()} for task, of_task in right.items()}
 
-    figures.draw_clips(run.folder, tests[1], found[1])
-    figures.draw_confusions(run.folder, tests[0].actions[-1], {name: ids[-1] for name, ids in found[0].items()})
-    figures.draw_frames(run.folder, tests[1].actions, right[1])
-    keys = dict(zip(NETWORKS, ("accuracy_cnn_lstm", "accuracy_conv_lstm", "baseline_accuracy"), strict=True))
-    headline = {keys[name]: each.mean for name, each in accuracy[0].items()}
-    headline |= {f"{keys[name]}_per_frame": each.mean for name, each in accuracy[1].items()}
+    figures.draw_clips(run.folder, tests["frame"], found["frame"])
+    figures.draw_confusions(run.folder, tests["clip"].actions[-1], found["clip"])
+    figures.draw_frames(run.folder, tests["frame"].actions, right["frame"])
+    prefixes, suffixes = dict(zip(NETWORKS, ("", "conv_lstm_", "baseline_"), strict=True)), ("", "_per_frame")
+    headline = {
+        f"{prefixes[name]}accuracy{suffix}": each.mean
+        for suffix, of_task in zip(suffixes, accuracy.values(), strict=True)
+        for name, each in of_task.items()
+    }
     values = {"accuracy": accuracy, "actions": ACTIONS, "counts": [len(part) for part in parts]}
     return frame.finish(run, headline, duplicates=len(digits.images) - sum(values["counts"]), **values)
 

@@ -30,13 +30,13 @@ def draw_clips(folder: Path, clips: Clips, answers: Mapping[str, np.ndarray]) ->
 
 
 def draw_confusions(folder: Path, truth: np.ndarray, answers: Mapping[str, np.ndarray]) -> None:
-    """Draws confusions.png: of clips `[N]` with one action, what each network says `[N]`."""
+    """Draws confusions.png: of clips `[N]` with one action, what each network says `[1, N]`."""
     title = "Answers to clips with one action, held-out digits"
     size = (1.2 + 4.4 * len(answers), 5.0)
     with plots.panels(folder / "confusions.png", columns=len(answers), size=size, share_y=True, title=title) as axes:
         for axis, (name, ids) in zip(axes[0], answers.items(), strict=True):
             counts = np.zeros((len(ACTIONS), len(ACTIONS)))
-            np.add.at(counts, (truth, ids), 1)
+            np.add.at(counts, (truth, ids[-1]), 1)
             shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
             image = axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
             axis.set_xticks(range(len(ACTIONS)), ACTIONS, rotation=60, ha="right")

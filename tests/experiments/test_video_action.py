@@ -21,7 +21,7 @@ BLOB[4:12, 10:18] = 1.0  # above the middle
 @pytest.mark.slow
 def test_smoke_leaves_its_files(smoke):
     folder, result = smoke
-    assert next(iter(result)) == "accuracy_cnn_lstm" and 0 <= result["baseline_accuracy_per_frame"] <= 1
+    assert next(iter(result)) == "accuracy" and 0 <= result["baseline_accuracy_per_frame"] <= 1
     assert figures_of(folder) == {"clips", "confusions", "frames"}
     assert "one in two is the most" in (folder / "report.md").read_text()
 
