@@ -18,6 +18,8 @@ SPLITS = ("train", "validation", "test")
 
 def load(path: str) -> list[Part]:
     """Reads the three parts of a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"expected --features to be the path of a file of numpy.savez, found none at {path!r}.")
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("features", "captions", "split")}

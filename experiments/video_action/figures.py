@@ -10,7 +10,7 @@ from experiments.lib.intervals import wilson
 from experiments.video_action.film import ACTIONS, Clips
 
 SHOWN = 5  # clips
-AROUND = range(-3, 4)  # frames before and after a change
+AROUND = range(-3, 3)  # frames before and after a change; each action has three
 
 
 def draw_clips(folder: Path, clips: Clips, answers: Mapping[str, np.ndarray]) -> None:
@@ -51,14 +51,11 @@ def draw_frames(folder: Path, actions: np.ndarray, right: Mapping[str, np.ndarra
     """Draws frames.png: shares of right answers `[T - 1, N]` by frames since the action `[T - 1, N]` changed."""
     at = (actions[1:] != actions[:-1]).argmax(axis=0) + 1  # row of the first frame of the new action
     rows = at + np.array(AROUND)[:, None]  # [frames, N]
-    there = (rows >= 0) & (rows < len(actions))
     title = "When the action changes, held-out digits, 95 % intervals"
     x, y = "frames since the first of the new action", "share of answers that are right"
     with plots.figure(folder / "frames.png", title=title, x=x, y=y, size=(9.0, 4.4)) as axes:
         for colour, mark, (name, each) in zip(plots.COLOURS, "os^", right.items(), strict=False):
-            picked = np.take_along_axis(each, np.clip(rows, 0, len(actions) - 1), axis=0)
-            measured = [wilson(row[ok]) for row, ok in zip(picked, there, strict=True)]
-            mean, low, high = np.transpose(measured)
+            mean, low, high = np.transpose([wilson(row) for row in np.take_along_axis(each, rows, axis=0)])
             style = {"fmt": f"{mark}-", "color": colour, "capsize": 3, "markersize": 5, "label": name}
             axes.errorbar(list(AROUND), mean, yerr=[mean - low, high - mean], **style)
         axes.axhline(1 / len(ACTIONS), color="0.4", linestyle=":", linewidth=1.5)

@@ -140,6 +140,8 @@ def test_damaged_files_of_features_are_refused(tmp_path, changes, expected):
     (tmp_path / "g.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"a file of numpy.savez"):
         features.load(str(tmp_path / "g.npz"))
+    with pytest.raises(FileNotFoundError, match="found none at"):
+        features.load(str(tmp_path / "h.npz"))
 
 
 @pytest.mark.slow
