@@ -1,6 +1,6 @@
 """Show, attend and tell: captions of scenes with combinations never seen, and where the decoder looks for each word.
 
-python -m experiments.captioning                        N minutes on two CPU cores
+python -m experiments.captioning                        scenes of two shapes
 python -m experiments.captioning --features PATH.npz    features and captions of your own images, such as Flickr8k's;
                                                         experiments/captioning/features.py describes the file
 """

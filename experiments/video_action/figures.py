@@ -16,7 +16,7 @@ AROUND = range(-3, 3)  # frames before and after a change; each action has three
 def draw_clips(folder: Path, clips: Clips, answers: Mapping[str, np.ndarray]) -> None:
     """Draws clips.png: clips in which the action changes, and the answers `[T - 1, N]` of the first network."""
     name, found = next(iter(answers.items()))
-    title = f"What happens on the way to each frame, as the {name} says; red where it is wrong"
+    title = f"What the {name} says of each frame; red where it is wrong"
     frames = len(clips.frames)
     with plots.panels(folder / "clips.png", rows=SHOWN, columns=frames, size=(1.25 * frames, 8.0), title=title) as axes:
         for clip, row in enumerate(axes):
