@@ -14,9 +14,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # a later XLA has 
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Every program is compiled once for all processes of the run, which find it here; name a folder of your own to keep it.
-compiled = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled = tempfile.mkdtemp(prefix="rnnjax-compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/rnnjax-compiled-{os.getpid()}")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -36,8 +34,9 @@ if (
 
 def pytest_unconfigure():
     """Removes the compiled programs, in the process that made their folder."""
-    if compiled:
-        shutil.rmtree(compiled, ignore_errors=True)
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if folder.endswith(f"rnnjax-compiled-{os.getpid()}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

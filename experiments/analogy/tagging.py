@@ -16,6 +16,7 @@ import rnnjax
 from experiments.analogy.entities import Sentences, Tagged
 from experiments.data.glove import WordVectors
 from experiments.lib import readers, sweep, training
+from experiments.lib.readout import drop
 
 MODES = ("random", "frozen", "fine-tuned")
 LONGEST = 40  # words of a sentence; what follows is cut off in training
@@ -72,7 +73,7 @@ def transfer(data: Sentences, vectors: WordVectors, config: Any, folder: Path) -
         return Params(jax.random.normal(keys[0], size), encoder.init(keys[1]), w_y, jnp.zeros(2))
 
     def apply(params, words, lengths, key=None):
-        xs = readers.drop(params.table[words], config.dropout, key)
+        xs = drop(params.table[words], config.dropout, key)
         _, ys = encoder.apply(params.layers, xs, lengths=lengths)
         return jnp.matmul(ys, params.w_y) + params.b_y[None, None]
 

@@ -11,6 +11,7 @@ import numpy as np
 import rnnjax
 from experiments.data.emojify import EMOJIS
 from experiments.lib import readers, report, sweep, training
+from experiments.lib.readout import drop
 
 
 class Sentences(NamedTuple):
@@ -54,7 +55,7 @@ def learn(name: str, config: Any, sentences: Sentences, labels: np.ndarray, fold
 
     def loss_fn(params, batch, *, key):
         key_inputs, key_layers = jax.random.split(key)
-        xs = readers.drop(batch.xs, config.input_dropout, key_inputs)
+        xs = drop(batch.xs, config.input_dropout, key_inputs)
         logits = apply(params, xs, batch.lengths, key_layers).logits
         return loss(logits, batch.labels, where=batch.folds != batch.left_out)
 

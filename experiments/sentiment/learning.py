@@ -9,6 +9,7 @@ import numpy as np
 
 import rnnjax
 from experiments.lib import readers, sweep, training
+from experiments.lib.readout import drop
 
 CHUNK = 800  # sentences that are asked at once
 
@@ -61,7 +62,7 @@ def learn(name: str, config: Any, known: tuple, asked: Asked, table: tuple, fold
         key_words, key_inputs, key_layers = jax.random.split(key, 3)
         kept = jax.random.bernoulli(key_words, 1 - config.word_dropout, batch.ids.shape)
         xs = params.embedding[jnp.where(kept, batch.ids, 1)]
-        xs = readers.drop(xs, config.input_dropout, key_inputs)
+        xs = drop(xs, config.input_dropout, key_inputs)
         return loss(reader.apply(params.reader, xs, batch.lengths, key_layers).logits, batch.labels)
 
     @jax.jit
