@@ -1,8 +1,7 @@
 """A language model of words: two LSTM layers with dropout and tied weights, against an interpolated 5-gram.
 
-    python -m experiments.language_model                              the Python language reference: 4 minutes on two
-                                                                      CPU cores
-    python -m experiments.language_model --data multi30k              captions of photographs: 12 minutes
+    python -m experiments.language_model                              the Python language reference
+    python -m experiments.language_model --data multi30k              captions of photographs
     python -m experiments.language_model --data PATH                  any UTF-8 text
     python -m experiments.language_model sample --prompt "a man in"   writes on, from the newest run
 
