@@ -1,7 +1,7 @@
 """Where genes are spliced, from sixty letters: a bidirectional network with attention, and the letters it attends to.
 
 python -m experiments.dna                                           a planted motif at any position, nothing to download
-python -m experiments.dna --data splice                             splice junctions of primates, 10-fold cross-validation
+python -m experiments.dna --data splice                             splice junctions, 10-fold cross-validation
 python -m experiments.dna --data splice --folds 3 --steps 300       the same, shorter: accuracy 94.2 %, logistic
                                                                     regression 95.4 % (seed 0)
 python -m experiments.dna --preset promoters                        promoters of E. coli, each left out once
