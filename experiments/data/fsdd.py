@@ -82,7 +82,9 @@ def parse(content: bytes, source: str) -> Recordings:
                 key = name[2], int(name[1]), int(name[3])
                 found[key] = read_wave(file.read() if file else b"", f"{member.name} in {source}")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"expected {source} to be a tar file, perhaps gzipped, got {error}.") from None
+        raise ValueError(
+            f"expected {source} to be a tar file, perhaps gzipped, got {str(error).splitlines()[0]}."
+        ) from None
     if not found:
         raise ValueError(f"expected files such as 7_jackson_32.wav in {source}, got none.")
     return collect(found)

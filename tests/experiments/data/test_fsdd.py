@@ -73,6 +73,7 @@ def test_links_are_not_followed():
         (packed({"1_theo_0.wav": sound([])}), "and 0 samples"),
         (packed({"1_theo_0.wav": bytes(fsdd.LONGEST + 1)}), "to be one digit, got 1,048,577 bytes"),
     ],
+    ids=["no tar", "cut off", "no sound", "rate", "channels", "width", "empty", "long"],
 )
 def test_other_files_are_refused(content, expected):
     with pytest.raises(ValueError, match=expected) as error:
