@@ -1,7 +1,7 @@
 """An emoji for a sentence: the mean of its word vectors against an LSTM that reads them in order.
 
-python -m experiments.emojify --data emojify    132 sentences of a course and vectors of GloVe; of 9,163 words, so that
-                                                many a telling word has none: the mean is hard to beat
+python -m experiments.emojify --data emojify    132 sentences of a course and vectors of GloVe for 9,163 words: the
+                                                LSTM has 74 % of 56 right, the mean 79 % (10 seeds from seed 0)
 python -m experiments.emojify                   generated sentences, nothing to download; only the order of their words
                                                 tells what is meant
 """
