@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import sacrebleu
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from experiments.data import fra_eng
 from experiments.data.fra_eng import Translation
 from experiments.lib import frame, plots, report, search, translator
-from experiments.lib.intervals import Interval, wilson
+from experiments.lib.bleu import bleu
+from experiments.lib.intervals import wilson
 from experiments.lib.pairs import BOS, EOS, PAD, UNK, Pairs, pad_pairs
 
 LONGEST = 40  # pieces of a held-out sentence
@@ -94,17 +94,6 @@ def encode(pairs: list[Translation], source, target, limit: int) -> tuple[list[T
     return fit, pad_pairs(sources, targets, max_source=limit, max_target=limit)
 
 
-def bleu(found: list[str], pairs: list[Translation]) -> Interval:
-    """BLEU from 0 to 100, with a bootstrap over sentences."""
-    scores = [sacrebleu.sentence_bleu(text, [pair.english]) for text, pair in zip(found, pairs, strict=True)]
-    parts = np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])
-    times = np.random.default_rng(0).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=1000)
-    sums = (times @ parts).tolist()
-    drawn = [sacrebleu.BLEU.compute_bleu(row[:4], row[4:8], *row[8:], smooth_method="exp").score for row in sums]
-    mean = sacrebleu.corpus_bleu(found, [[pair.english for pair in pairs]]).score
-    return Interval(mean, *map(float, np.percentile(drawn, [2.5, 97.5])))
-
-
 def main(config: Config) -> dict:
     """Trains, translates held-out sentences, writes the report, and returns the headline numbers."""
     run = frame.begin(config)
@@ -127,7 +116,7 @@ def main(config: Config) -> dict:
         found = find(params, test)
         texts[width] = target.decode(found.tokens.tolist())
         sweep[width] = {
-            "bleu": bleu(texts[width], pairs),
+            "bleu": bleu(texts[width], [[pair.english] for pair in pairs]),
             "exact": wilson(search.exact_match(found, test)),
             "score": found.scores.mean(),
             "faults": search.attribution(scorer, params, test, found),

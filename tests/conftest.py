@@ -4,13 +4,19 @@ import gc
 import importlib.metadata
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("RNNJAX_STRICT", "1")  # a rewrite that fails is an error, not a plain scan
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # a later XLA has no other emitters
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Every program is compiled once for all processes of the run, which find it here; name a folder of your own to keep it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/rnnjax-compiled-{os.getpid()}")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
@@ -24,6 +30,13 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as in a job in the background, which tests of Ctrl-C would wait for
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    """Removes the compiled programs, in the process that made their folder."""
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    if folder.endswith(f"rnnjax-compiled-{os.getpid()}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ ARROWS = {
     "combinators": set(),
     "recurrence": set(),
     "attention": set(),
-    "losses": set(),
+    "losses": {"recurrence"},
     "data": set(),
     "decoding": {"recurrence"},
     "seq2seq": {"recurrence", "attention", "losses", "decoding"},

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import rnnjax
 from experiments.lib.cells import CELLS
 from experiments.lib.language import LanguageModel
+from experiments.lib.readout import drop
 
 
 class Params(NamedTuple):
@@ -42,10 +43,7 @@ def make_model(config: Any, vocabulary_size: int) -> LanguageModel:
     def logits(params, carry, ids, *, key=None):
         xs = jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype)
         carry, ys = rnnjax.unroll_layers(cells, params.layers, xs, carry, key=key, dropout=config.dropout)
-        if key is not None and config.dropout:
-            kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 1 - config.dropout, ys.shape)
-            ys = jnp.where(kept, ys / (1 - config.dropout), jnp.zeros_like(ys))
-        return carry, output(params, ys)
+        return carry, output(params, drop(ys, config.dropout, None if key is None else jax.random.fold_in(key, 1)))
 
     def step(params, carry, ids):
         carry, h = stacked.apply(params.layers, carry, jax.nn.one_hot(ids, vocabulary_size, dtype=params.w_y.dtype))

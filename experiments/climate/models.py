@@ -12,6 +12,7 @@ import rnnjax
 from experiments.climate.task import Part, Task, look, naive, truth
 from experiments.data.jena import MINUTES
 from experiments.lib.cells import CELLS, make_cell
+from experiments.lib.readout import drop
 from experiments.lib.training import in_chunks, train
 
 NETWORKS = ("rnn", "gru", "lstm", "stacked", "bidirectional", "dropout")  # the last three of --cell
@@ -24,11 +25,6 @@ class Params(NamedTuple):
     body: Any  # of the cells, or weights `[T F, H]` and bias `[H]` of the MLP
     w_y: jax.Array  # [H, K]
     b_y: jax.Array  # [K]
-
-
-def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """x with a share of its elements dropped; as it is where there is no key."""
-    return x if key is None else jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
 
 
 def make_rnn(name: str, config: Any, features: int):

@@ -23,6 +23,7 @@ How to write an experiment
 
 import dataclasses
 import inspect
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from experiments.lib import cli, report
+from experiments.lib.html import to_html
 from rnnjax.data import write_text
 
 
@@ -79,19 +81,25 @@ def begin(config: Config) -> Run:
 
 
 def finish(run: Run, headline: Mapping[str, Any], **values: Any) -> dict[str, Any]:
-    """Writes report.md, prints the headline and the result line, and returns the headline.
+    """Writes report.md, report.html and result.json, prints the headline and the result line, returns the headline.
 
-    The headline's floats are rounded to four digits after the point, small ones to two that count. The values are for
+    The headline begins with the number that the experiment is about; names of what it is held against begin with
+    "baseline". Its floats are rounded to four digits after the point, small ones to two that count. The values are for
     the template, beside `result` and `options` (tables) and `config`. A report contains nothing that differs from run
     to run with the same seed, such as seconds or paths.
     """
     headline = {name: _rounded(value) if isinstance(value, float) else value for name, value in headline.items()}
     options = {name: value for name, value in cli.as_json(run.config).items() if name not in Config.free}
     tables = {"result": report.table(headline), "options": report.table(options)}
-    write_text(run.folder / "report.md", report.render(run.template, config=run.config, **tables, **values))
-    print("", *(f"{name}: {value}" for name, value in headline.items()), f"report: {run.folder}/report.md", sep="\n")
+    text = report.render(run.template, config=run.config, **tables, **values)
+    write_text(run.folder / "report.md", text)
+    write_text(run.folder / "report.html", to_html(text, run.folder))
+    seconds = time.perf_counter() - run.began
+    saved = {"name": run.name, "seed": run.config.seed, "seconds": round(seconds, 1), "headline": headline}
+    write_text(run.folder / "result.json", json.dumps(saved, indent=2) + "\n")
+    print("", *(f"{name}: {value}" for name, value in headline.items()), f"report: {run.folder}/report.html", sep="\n")
     headline["out"] = str(run.folder)
-    cli.result_line(run.name, run.config.seed, time.perf_counter() - run.began, **headline)
+    cli.result_line(run.name, run.config.seed, seconds, **headline)
     return headline
 
 

@@ -80,10 +80,10 @@ def intervals(axes: plt.Axes, values: Mapping[str, tuple[float, float, float]], 
 def run_losses(folder: Path, *, title: str, y: str, baselines: Mapping[str, float] | None = None) -> None:
     """Draws loss.png of a run from its metrics: batches, their running mean, held-out losses, baselines as lines.
 
-    None where nothing was trained.
+    Of models side by side, the mean over them; none where nothing was trained.
     """
     lines, baselines = report.read_metrics(folder / "metrics.jsonl"), baselines or {}
-    steps, losses = (np.array([line[name] for line in lines if "loss" in line]) for name in ("step", "loss"))
+    steps, losses = (np.array([np.mean(line[name]) for line in lines if "loss" in line]) for name in ("step", "loss"))
     at, held_out = ([line[name] for line in lines if "held_out_loss" in line] for name in ("step", "held_out_loss"))
     if not len(losses):
         return

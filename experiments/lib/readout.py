@@ -1,4 +1,4 @@
-"""A cell over time with a linear output: y_t = h_t W_y + b_y."""
+"""A cell over time with a linear output, y_t = h_t W_y + b_y; and dropout of what it reads and is read."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,3 +30,10 @@ def make_readout(cell: rnnjax.Cell, outputs: int, *, unroll: Callable = rnnjax.u
         return jnp.matmul(hs, params.w_y) + params.b_y[None, None]
 
     return init, apply
+
+
+def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """x with a share of its elements dropped, the others scaled to the same mean; as it is where there is no key."""
+    if key is None or not rate:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), jnp.zeros_like(x))

@@ -21,6 +21,7 @@ import rnnjax
 from experiments.lib import training
 from experiments.lib.cells import CELLS, check_cell_name
 from experiments.lib.pairs import BOS, Pairs
+from experiments.lib.readout import drop
 from rnnjax.attention import additive_attention, general_attention, local_attention, monotonic_attention
 
 # `(features of a query, features of the memory, attention units) -> mechanism`.
@@ -147,10 +148,7 @@ class Translator(NamedTuple):
         return step
 
     def _drop(self, x: jax.Array, key: jax.Array | None, number: int) -> jax.Array:
-        if key is None or not self.options.dropout:
-            return x
-        kept = jax.random.bernoulli(jax.random.fold_in(key, number), 1 - self.options.dropout, x.shape)
-        return jnp.where(kept, x / (1 - self.options.dropout), jnp.zeros_like(x))
+        return drop(x, self.options.dropout, None if key is None else jax.random.fold_in(key, number))
 
 
 def make_model(options: Options, source_size: int, target_size: int) -> Translator:

@@ -1,4 +1,4 @@
-"""Decoding over step functions: sampling, beam search, constraints, scores, ensembles, error attribution."""
+"""Decoding: sampling and beam search over step functions, constraints, scores, ensembles, error attribution, CTC."""
 
 from rnnjax._types import StepFn
 from rnnjax.decoding._attribution import ErrorAttribution, attribute_errors
@@ -12,6 +12,7 @@ from rnnjax.decoding._constraints import (
     min_length,
     no_repeat_ngram,
 )
+from rnnjax.decoding._ctc import CTCResult, ctc_beam_search, ctc_greedy
 from rnnjax.decoding._ensemble import ensemble
 from rnnjax.decoding._sample import SampleResult, greedy, sample
 from rnnjax.decoding._score_sequences import SequenceScores, score_sequences
@@ -19,6 +20,7 @@ from rnnjax.decoding._scores import Score, average_length, gnmt_length, length_n
 
 __all__ = [
     "BeamResult",
+    "CTCResult",
     "ErrorAttribution",
     "SampleResult",
     "Score",
@@ -29,6 +31,8 @@ __all__ = [
     "average_length",
     "ban_tokens",
     "beam_search",
+    "ctc_beam_search",
+    "ctc_greedy",
     "ensemble",
     "force_prefix",
     "gnmt_length",

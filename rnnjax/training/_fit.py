@@ -63,8 +63,9 @@ def fit(
 ) -> FitResult:
     """Trains until `steps` updates are done, batches run out, early stopping says so, or a loss is not finite.
 
-    The step is compiled once. Everything that happens every so many steps happens at the first call boundary at or
-    after them and at the end, so intervals are best multiples of steps_per_call.
+    The step is compiled once, also for several calls with the same function. Everything that happens every so many
+    steps happens at the first call boundary at or after them and at the end, so intervals are best multiples of
+    steps_per_call.
 
     Ctrl-C ends a run as "interrupted", and with checkpoints saves one of that moment. So does SIGTERM, which a process
     gets when its machine is preempted; the process then exits with 143. Both wait for a save or for a compilation.

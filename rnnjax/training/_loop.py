@@ -65,11 +65,11 @@ class Updates:
         self.state, self.stopped = state, "steps"
         self.bad_step: int | None = None
         self._batches, self._steps, self._stacked = batches, steps, steps_per_call > 1
-        self._compiled = functools.partial(jax.jit, compiler_options=dict(compiler_options or {}))
-        self._one = checked(step_fn)
+        compiled = _compiled if _hashable(step_fn) else _compiled.__wrapped__
+        self._compiled = functools.partial(compiled, step_fn, options=tuple((compiler_options or {}).items()))
 
     def __iter__(self) -> Iterator[Call]:
-        run = self._compiled(_over_batches(self._one) if self._stacked else self._one)
+        run = self._compiled(stacked=self._stacked)
         step, earlier = step_of(self.state), self.state
         group = self._batches.group(step)
         if group is None and step == 0:
@@ -102,13 +102,28 @@ class Updates:
 
     def _go_back(self, starts: tuple[TrainState, TrainState], bad_step: int) -> None:
         """Finds the last state before bad_step with finite parameters, step by step from the latest such start."""
-        one = self._compiled(self._one)
+        one = self._compiled(stacked=False)
         self.state = next((start for start in starts if any_finite(start)), starts[-1])
         while step_of(self.state) < bad_step - 1:
             state, _ = one(self.state, self._batches.again(step_of(self.state)))
             if not any_finite(state):
                 return
             self.state = state
+
+
+@functools.lru_cache(maxsize=8)  # so that a second run of the same step does not compile it again
+def _compiled(step_fn: Step, *, stacked: bool, options: tuple[tuple[str, Any], ...]) -> Step:
+    """Returns the checked step, or a loop over stacked batches of it, compiled."""
+    one = checked(step_fn)
+    return jax.jit(_over_batches(one) if stacked else one, compiler_options=dict(options))
+
+
+def _hashable(step_fn: Any) -> bool:
+    try:
+        hash(step_fn)
+    except TypeError:
+        return False
+    return True
 
 
 def checked(step_fn: Step) -> Step:

@@ -8,8 +8,8 @@ import pytest
 from experiment_runs import figures_of, smoke_fixture
 
 from experiments import addition, dates, professor_forcing, translation
-from experiments.data.fra_eng import Translation
 from experiments.lib import search, translator
+from experiments.lib.bleu import bleu
 from experiments.lib.cells import CELLS
 from experiments.lib.pairs import BOS, EOS, PAD, Pairs
 from experiments.lib.report import read_metrics
@@ -82,12 +82,13 @@ def test_pieces_read_what_they_write(tmp_path):
 
 def test_the_interval_of_bleu_contains_it_and_is_narrower_for_more_sentences():
     found = ["the cat is on the mat .", "a dog sees my old house .", "he reads two books here ."]
-    pairs = [Translation("", text) for text in ("the cat is on a mat .", "a dog sees my house .", "he reads here .")]
-    few, many = translation.bleu(found, pairs), translation.bleu(found * 30, pairs * 30)
+    known = [["the cat is on a mat ."], ["a dog sees my house ."], ["he reads here ."]]
+    few, many = bleu(found, known), bleu(found * 30, known * 30)
     assert few.low < few.mean < few.high and many.mean == pytest.approx(few.mean)
     assert many.low < many.mean < many.high and many.high - many.low < 0.5 * (few.high - few.low)
-    same = translation.bleu([pair.english for pair in pairs], pairs)
+    same = bleu([text for [text] in known], known)
     assert tuple(same) == pytest.approx((100, 100, 100))
+    assert bleu(found, [[*each, text] for each, text in zip(known, found, strict=True)]).mean == pytest.approx(100)
 
 
 def test_professor_forcing_compares_three_ways(professor_forcing_run):

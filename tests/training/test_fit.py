@@ -230,8 +230,20 @@ def test_the_step_is_traced_once(steps_per_call):
         count.append(1)
         return linear_loss(params, batch, key=key)
 
-    run(make_train_step(loss_fn, SGD), steps_per_call=steps_per_call)
+    step_fn = make_train_step(loss_fn, SGD)
+    first = run(step_fn, steps_per_call=steps_per_call)
     assert len(count) == 1
+    again = run(step_fn, steps_per_call=steps_per_call)
+    assert len(count) == 1
+    assert jax.tree.map(np.array_equal, again.state.params, first.state.params) == {"w": True, "b": True}
+
+
+def test_a_step_may_be_a_callable_that_cannot_be_hashed():
+    class Step(dict):
+        def __call__(self, state, batch):
+            return make_train_step(linear_loss, SGD)(state, batch)
+
+    assert run(Step()).step == 11
 
 
 @pytest.mark.parametrize(
