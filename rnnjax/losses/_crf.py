@@ -1,5 +1,6 @@
 """Conditional random fields over a sequence of labels: likelihood and marginals, by the forward algorithm."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -116,19 +117,36 @@ def check_crf(where: str, params: Any, logits: Any, lengths: Any) -> tuple[Array
     return masking.select(mask, jnp.asarray(logits), 0), mask
 
 
+def over_labels(
+    params: CRFParams, logits: Array, mask: Array, combine: Callable[[Array], tuple[Array, Any]]
+) -> tuple[Array, Any]:
+    """Goes through the steps with a value for each label, which is combined over the labels before it.
+
+    Args:
+      params: `CRFParams(transitions [K, K], start [K], end [K])`.
+      logits: `[T, ..., K]`.
+      mask: `[T, ...]`.
+      combine: scores by the label before, `[..., K, K]`, `-> (values [..., K], record)`: a sum or a maximum.
+
+    Returns:
+      `(values [..., K], records [T - 1, ...])` at the last step, with the scores of ending there.
+    """
+    start, end = (jnp.broadcast_to(leaf, logits.shape[1:]) for leaf in (params.start, params.end))
+    transitions = params.transitions.reshape((1,) * (logits.ndim - 2) + params.transitions.shape)
+
+    def step(before: Array, now: tuple[Array, Array]) -> tuple[Array, Any]:
+        scores, inside = now
+        values, record = combine(before[..., :, None] + transitions)
+        return masking.select(inside, values + scores, before), record
+
+    values, records = scan(step, start + logits[0], (logits[1:], mask[1:]))
+    return values + end, records
+
+
 def _log_partition(params: CRFParams, logits: Array, mask: Array) -> Array:
     """log sum_y exp(score(y)), `[...]`: the forward algorithm."""
-    batch = logits.shape[1:-1]
-    transitions = params.transitions.reshape((1,) * len(batch) + params.transitions.shape)
-
-    def step(alphas: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        scores, inside = now
-        after = _log_sum_exp(alphas[..., :, None] + transitions, axis=-2) + scores
-        return masking.select(inside, after, alphas), None
-
-    start, end = (jnp.broadcast_to(leaf, logits.shape[1:]) for leaf in (params.start, params.end))
-    alphas, _ = scan(step, start + logits[0], (logits[1:], mask[1:]))
-    return jnp.where(mask[0], _log_sum_exp(alphas + end, axis=-1), 0)
+    values, _ = over_labels(params, logits, mask, lambda scores: (_log_sum_exp(scores, axis=-2), None))
+    return jnp.where(mask[0], _log_sum_exp(values, axis=-1), 0)
 
 
 def _score(params: CRFParams, logits: Array, labels: Array, mask: Array) -> Array:

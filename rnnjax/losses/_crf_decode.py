@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rnnjax import _masking as masking
 from rnnjax._types import Array, serializable
-from rnnjax.losses._crf import CRFParams, check_crf
+from rnnjax.losses._crf import CRFParams, check_crf, over_labels
 from rnnjax.recurrence import scan
 
 
@@ -50,24 +50,17 @@ def crf_decode(params: CRFParams, logits: Array, *, lengths: Array | None = None
       [1, 0, 1]
     """
     logits, mask = check_crf("crf_decode", params, logits, lengths)
-    size, batch = logits.shape[-1], logits.shape[1:-1]
-    transitions = params.transitions.reshape((1,) * len(batch) + (size, size))
-    stay = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), logits.shape[1:])
 
-    def forward(best: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
-        scores, inside = now
-        through = best[..., :, None] + transitions  # [..., K before, K]
-        came_from = jnp.argmax(through, axis=-2).astype(jnp.int32)
-        after = (jnp.max(through, axis=-2) + scores, came_from)
-        return masking.select(inside, after, (best, stay))
+    def best_before(scores: Array) -> tuple[Array, Array]:
+        return jnp.max(scores, axis=-2), jnp.argmax(scores, axis=-2).astype(jnp.int32)
 
     def backward(label: Array, came_from: Array) -> tuple[Array, Array]:
         before = jnp.take_along_axis(came_from, label[..., None], axis=-1)[..., 0]
         return before, label
 
-    start, end = (jnp.broadcast_to(leaf, logits.shape[1:]) for leaf in (params.start, params.end))
-    best, came_from = scan(forward, start + logits[0], (logits[1:], mask[1:]))
-    best = best + end
-    first, rest = scan(backward, jnp.argmax(best, axis=-1).astype(jnp.int32), came_from, reverse=True)
+    values, came_from = over_labels(params, logits, mask, best_before)
+    stay = jnp.broadcast_to(jnp.arange(logits.shape[-1], dtype=jnp.int32), came_from.shape)
+    came_from = masking.select(mask[1:], came_from, stay)  # after the end, the label of the end
+    first, rest = scan(backward, jnp.argmax(values, axis=-1).astype(jnp.int32), came_from, reverse=True)
     labels = jnp.concatenate([first[None], rest])
-    return CRFLabels(jnp.where(mask, labels, 0), jnp.where(mask[0], jnp.max(best, axis=-1), 0))
+    return CRFLabels(jnp.where(mask, labels, 0), jnp.where(mask[0], jnp.max(values, axis=-1), 0))
