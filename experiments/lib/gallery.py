@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from experiments.lib import report
 from experiments.lib.html import as_data, make_page, title_of
 from rnnjax.data import read_text, write_text
 
+RESULT = "result.json"
 FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.(?:png|svg|gif))\)")
 
 
@@ -27,7 +28,7 @@ def write_gallery(experiments: Iterable[tuple[str, str]], path: Path) -> list[st
 
 def _card(name: str, line: str, folder: Path) -> str:
     """The newest whole run of an experiment as a card, or nothing without one."""
-    run = newest_whole_run(name)
+    run = next((run for run in report.find_runs("", name) if (run / RESULT).is_file()), None)  # that came to its end
     if run is None:
         return ""
     text = read_text(run / "report.md")
@@ -41,23 +42,10 @@ def _card(name: str, line: str, folder: Path) -> str:
     )
 
 
-def newest_whole_run(name: str) -> Path | None:
-    """The folder of an experiment's newest run that came to its end and was not a smoke run."""
-    for folder in sorted((Path("runs") / name).glob("*/"), reverse=True):
-        if (folder / "result.json").is_file() and not json.loads(read_text(folder / "config.json")).get("smoke"):
-            return folder
-    return None
-
-
 def _headline(run: Path) -> str:
     """The first number of a run, and its baselines; without any, the second."""
-    found = read_result(run)
+    found = json.loads(read_text(run / RESULT))["headline"]
     first, *others = found
     baselines = [name for name in others if name.startswith("baseline")] or others[:1]
     against = ", ".join(f"{name} {found[name]}" for name in baselines)
     return f"{first} {found[first]}" + (f" against {against}" if against else "")
-
-
-def read_result(run: Path) -> dict[str, Any]:
-    """The headline of a run that came to its end."""
-    return json.loads(read_text(run / "result.json"))["headline"]

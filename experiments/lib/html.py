@@ -6,10 +6,11 @@ import re
 import urllib.parse
 from pathlib import Path
 
-import jinja2
 from markdown_it import MarkdownIt
 
-HERE = Path(__file__).parent
+from experiments.lib import report
+
+PAGE = Path(__file__).with_name("page.html")
 EMBEDDED = re.compile(r'(<(?:img|audio|source|video)\b[^>]*?\bsrc=")([^":]+)(")')
 PLAYER = re.compile(r'<img src="([^"]+\.wav)" alt="([^"]*)"\s*/?>')
 
@@ -28,8 +29,7 @@ def to_html(markdown: str, folder: Path, *, wide: bool = False) -> str:
 
 def make_page(title: str, body: str, *, wide: bool = False) -> str:
     """Puts the body of a page into its frame."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined)
-    return environment.get_template("page.html").render(title=title, body=body, wide=wide)
+    return report.render(PAGE, title=title, body=body, wide=wide)
 
 
 def title_of(markdown: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,18 @@ def new_run_folder(out: str, name: str) -> Path:
 
 def find_run(out: str, name: str) -> Path:
     """Finds the run of an experiment that `--out` names, or its newest one in runs/<name> that is not a smoke run."""
+    run = next(find_runs(out, name), None)
+    if run is None:
+        where = out or f"runs/{name}"
+        raise FileNotFoundError(f"expected a run of {name} in {where}, found none; train first, or pass another --out.")
+    return run
+
+
+def find_runs(out: str, name: str) -> Iterator[Path]:
+    """Yields the run of an experiment that `--out` names, or those in runs/<name> that are not smoke runs.
+
+    The newest comes first.
+    """
     for folder in [Path(out)] if out else sorted((Path("runs") / name).glob("*/"), reverse=True):
         if (folder / "config.json").is_file():
             saved = json.loads(read_text(folder / "config.json"))
@@ -48,9 +60,7 @@ def find_run(out: str, name: str) -> Path:
                     f"expected a run of {name} in {folder}, got one of {saved[EXPERIMENT]}; pass another --out."
                 )
             if out or not saved.get("smoke"):
-                return folder
-    where = out or f"runs/{name}"
-    raise FileNotFoundError(f"expected a run of {name} in {where}, found none; train first, or pass another --out.")
+                yield folder
 
 
 def write_config(folder: Path, config: Any, name: str = "") -> None:
