@@ -57,8 +57,8 @@ def human_forms(date: datetime.date, locale: str) -> list[str]:
       >>> forms = human_forms(datetime.date(1969, 7, 20), "en_US")
       >>> [form for form in forms if form.startswith("July")]
       ['July 20, 1969', 'July 20 1969', 'July 20th 1969', 'July 20th, 1969']
-      >>> human_forms(datetime.date(1969, 7, 20), "fa")[0]
-      'یکشنبه ۲۰ ژوئیهٔ ۱۹۶۹'
+      >>> human_forms(datetime.date(1969, 6, 15), "fa")[0]
+      'یکشنبه ۱۵ ژوئن ۱۹۶۹'
     """
     _check_years(date.year, date.year)
     return list(dict.fromkeys(_write(date, locale, *form) for form in _forms(locale, date.day > 12)))

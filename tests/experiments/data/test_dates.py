@@ -78,12 +78,15 @@ def test_english_forms(locale, day, form):
         ("it", "DOMENICA 20 LUGLIO 1969"),
         ("nl", "zondag 20 juli 1969"),
         ("pt", "20 de julho de 1969"),
-        ("fa", "یکشنبه ۲۰ ژوئیهٔ ۱۹۶۹"),
-        ("fa", "۲۰ ژوئیه ۱۹۶۹"),
     ],
 )
 def test_forms_of_other_locales(locale, form):
     assert form in human_forms(datetime.date(1969, 7, 20), locale)
+
+
+def test_persian_forms():
+    """Of a month that is written the same in every edition of Unicode's locale data, as July is not."""
+    assert {"یکشنبه ۱۵ ژوئن ۱۹۶۹", "۱۵ ژوئن ۱۹۶۹"} <= {*human_forms(datetime.date(1969, 6, 15), "fa")}
 
 
 def test_ordinals():
