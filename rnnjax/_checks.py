@@ -3,6 +3,7 @@
 A step function is `(carry, token [K]) -> (carry, logits [K, V])`.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,10 @@ def count_rows(where: str, carry: Carry) -> int:
     """K of a carry whose leaves are all `[K, ...]`."""
     leaves = jax.tree.leaves(carry)
     if not leaves or any(jnp.ndim(leaf) < 1 for leaf in leaves):
-        raise ValueError(f"{where}: expected a carry whose leaves have a leading axis of K rows, got none.")
+        raise ValueError(
+            f"{where}: expected a carry whose leaves have a leading axis of K rows, got none; of one row too, as in "
+            "cell.initial_carry((1,))."
+        )
     return jnp.shape(leaves[0])[0]
 
 
@@ -71,9 +75,17 @@ def _shapes(tree: Any) -> Any:
 
 
 def check_layers(
-    where: str, layers: Sequence[Cell | tuple[Cell, Cell]], *, merge: Callable | None = None, reverse: bool = False
+    where: str,
+    layers: Sequence[Cell | tuple[Cell, Cell]],
+    *,
+    merge: Callable | None = None,
+    reverse: bool = False,
+    concatenated: bool = False,
 ) -> tuple[Cell | tuple[Cell, Cell], ...]:
-    """Layers, cells or pairs of cells, as a tuple; raises ValueError or TypeError unless the options suit them."""
+    """Layers, cells or pairs of cells, as a tuple; raises unless they fit each other and the options suit them.
+
+    `concatenated` says whether the merge is known to join the features of both directions.
+    """
     if isinstance(layers, Cell):  # which is a tuple too
         raise ValueError(f"{where}: expected layers to be cells or pairs of cells, got a Cell; put it in a list.")
     layers = tuple(layers)
@@ -89,4 +101,20 @@ def check_layers(
             )
     if merge is not None and not callable(merge):
         raise TypeError(f"{where}: expected merge to be a function of two arrays, such as jnp.add, got {merge!r}.")
+    for number, (below, above) in enumerate(itertools.pairwise(layers), 1):
+        width = _width(below, concatenated)
+        for cell in (above,) if isinstance(above, Cell) else above:
+            if None not in (width, cell.input_size) and width != cell.input_size:
+                raise ValueError(
+                    f"{where}: expected layer {number} to take the {width} features of the layer below, got input_size "
+                    f"{cell.input_size}{'' if isinstance(below, Cell) else '; outputs of a pair are concatenated'}."
+                )
     return layers
+
+
+def _width(layer: Cell | tuple[Cell, Cell], concatenated: bool) -> int | None:
+    """Features of the outputs of a layer, or None where they are not known."""
+    if isinstance(layer, Cell):
+        return layer.output_size
+    sizes = [cell.output_size for cell in layer]
+    return sum(sizes) if concatenated and None not in sizes else None

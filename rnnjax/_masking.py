@@ -67,19 +67,19 @@ def length_mask(lengths: Array, num_steps: int) -> Array:
     return steps < jnp.expand_dims(lengths, 0)
 
 
-def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ...]) -> Array:
+def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ...], remedy: str = "") -> Array:
     """Returns lengths as integers; raises unless they have this shape, with values in [0, T] where these are known."""
     if not isinstance(lengths, jax.core.Tracer):
         values = np.asarray(lengths)  # not jnp: what it makes while something is traced is not known
         if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= num_steps):
             raise ValueError(
-                f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}."
+                f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}{remedy}."
             )
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"{where}: expected lengths of an integer dtype, in steps, got {lengths.dtype}.")
     if lengths.shape != shape:
-        raise ValueError(f"{where}: expected lengths of shape {shape}, got {lengths.shape}.")
+        raise ValueError(f"{where}: expected lengths of shape {shape}, got {lengths.shape}{remedy}.")
     return lengths
 
 

@@ -42,7 +42,8 @@ class Cell(NamedTuple):
       initial_carry: `(batch_shape=(), dtype=float32) -> carry`; every leaf is an array `[*batch_shape, ...]`, and
         floats are of that dtype.
       apply: `(params, carry, x[..., F]) -> (carry, y[..., H])`; the carry it returns has the structure, shapes and
-        dtypes of the carry it took.
+        dtypes of the carry it took. The y of this library's cells has the dtype of the carry, and they take
+        `recurrent_mask=`, which `rnnjax.dropout` multiplies h by, as an option.
       input_size: F, or None if unknown; of the first leaf where x is a tree.
       output_size: H, the last axis of y, or None if unknown; of the first leaf where y is a tree.
 

@@ -2,7 +2,7 @@
 
     python -m experiments.char_lm                             about a minute on two CPU cores: trains on the Python
                                                               language reference and prints samples as it learns
-    python -m experiments.char_lm --preset shakespeare-cpu    tiny Shakespeare: 1.54 nats per held-out character
+    python -m experiments.char_lm --preset shakespeare-cpu    tiny Shakespeare: 1.53 nats per held-out character
     python -m experiments.char_lm --preset min-char-rnn       the 112-line program of the course notes
     python -m experiments.char_lm --data PATH                 any UTF-8 text
     python -m experiments.char_lm --resume                    goes on with the newest run

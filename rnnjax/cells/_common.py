@@ -21,7 +21,8 @@ class CellOptions(TypedDict, total=False):
         conv_lstm.
       b_init: initialiser of the whole b `[G * H]`, which replaces forget_bias too; by default, and if None, b is zero
         but for a forget bias. `rnnjax.cells.chrono_init` gives long memory.
-      dtype: dtype of the products; that of the weights by default, and if None.
+      dtype: dtype of the products; that of the weights by default, and if None. Carry and y keep the dtype of the first
+        carry, which is float32 unless `initial_carry(batch_shape, jnp.bfloat16)` starts the run.
       param_dtype: dtype of the parameters; float32 by default.
     """
 

@@ -87,7 +87,7 @@ def sample(
 
     Args:
       step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
-      carry: the first carry, every leaf `[K, ...]`.
+      carry: the first carry, every leaf `[K, ...]`; K may be 1, as in `cell.initial_carry((1,))`.
       key: random key; the same key gives the same tokens.
       bos_id: the first token consumed, an int or integers `[K]`.
       eos_id: the token that ends a row, or None for rows that never end.
@@ -140,7 +140,7 @@ def greedy(
 
     Args:
       step_fn: `(carry, token [K]) -> (carry, logits [K, V])`.
-      carry: the first carry, every leaf `[K, ...]`.
+      carry: the first carry, every leaf `[K, ...]`; K may be 1, as in `cell.initial_carry((1,))`.
       bos_id: the first token consumed, an int or integers `[K]`.
       eos_id: the token that ends a row, or None.
       pad_id: what fills a row after its end.

@@ -73,8 +73,11 @@ def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time
     if lengths is not None and mask is not None:
         raise ValueError(f"{where}: expected lengths or mask, got both; they mean the same thing.")
     if lengths is not None:
-        leading = batch_shape[: np.ndim(lengths)]
-        mask = masking.length_mask(masking.check_lengths(where, lengths, length, leading), length)
+        leading, remedy = (
+            batch_shape[: np.ndim(lengths)],
+            f"; xs are {axes}" + ", or pass time_major=False" * time_major,
+        )
+        mask = masking.length_mask(masking.check_lengths(where, lengths, length, leading, remedy), length)
     elif mask is not None:
         mask = _check_flags(where, "mask", mask, length, batch_shape, time_major)
     if resets is not None:
@@ -84,12 +87,18 @@ def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time
 
 def check_carry(where: str, cell: Cell, call: Call, carry: Carry | None, name: str = "carry") -> Start:
     """Where a cell starts: from the carry, which is checked, or from the initial one if it is None."""
+    if not isinstance(cell, Cell):
+        got = f"{getattr(cell, '__name__', type(cell).__name__)}; " + (
+            "use unroll_layers for several" if isinstance(cell, (list, tuple)) else "call its constructor with sizes"
+        )
+        raise TypeError(f"{where}: expected a Cell, got {got}.")
     wide = jax.tree.leaves(call.steps.x)[0].dtype == jnp.float64
     initial = cell.initial_carry(call.batch_shape, jnp.float64 if wide else jnp.float32)
     if carry is None:
         return Start(initial, initial)
     carry = jax.tree.map(jnp.asarray, carry)
-    _check_like(f"{where}: expected {name}", initial, carry, "make it with cell.initial_carry(batch_shape)")
+    remedy = f"make it with cell.initial_carry(batch_shape); the batch shape of xs is {call.batch_shape}"
+    _check_like(f"{where}: expected {name}", initial, carry, remedy)
     return Start(carry, jax.tree.map(lambda zero, given: zero.astype(given.dtype), initial, carry))
 
 

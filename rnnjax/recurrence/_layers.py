@@ -55,7 +55,7 @@ def unroll_layers(
         alone `stack(cells).init(key)`.
       xs: inputs `[T, ..., F]`; `[B, T, ..., F]` if not time_major.
       carry: `Layers` of carries to start from, with `Bidirectional(forward, backward)` for a pair; None for the
-        initial carry of all layers, of one, or of one direction.
+        initial carry of all layers, of one, or of one direction; `encoder(layers).initial_carry((B,))` makes it.
       key: random key of the dropout; None means no dropout (evaluation).
       dropout: probability that an output of a layer is dropped on its way to the next, in [0, 1).
       merge: function of the outputs of the two directions, `[T, ..., H]` each, such as `jnp.add`; by default their
@@ -75,8 +75,9 @@ def unroll_layers(
       `[T, ..., H]`, at skipped steps zero, or for a pair merge(0, 0).
 
     Raises:
-      ValueError, TypeError: as `unroll`; layers that are neither cells nor pairs, params or carries of other layers,
-        a dropout outside [0, 1), a merge that is no function or returns another shape, or a reversed pair.
+      ValueError, TypeError: as `unroll`; layers that are neither cells nor pairs or do not fit the one below, params
+        or carries of other layers, a dropout outside [0, 1), a merge that is no function or returns another shape, or
+        a reversed pair.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -88,7 +89,9 @@ def unroll_layers(
       >>> ys.shape, carries.layers[0].backward.h.shape, carries.layers[1].c.shape
       ((4, 2, 7), (2, 5), (2, 7))
     """
-    layers = checks.check_layers("unroll_layers", layers, merge=merge, reverse=reverse)
+    layers = checks.check_layers(
+        "unroll_layers", layers, merge=merge, reverse=reverse, concatenated=merge is concatenate_features
+    )
     if not 0 <= dropout < 1:
         raise ValueError(f"unroll_layers: expected dropout to be a probability in [0, 1), got {dropout}.")
     if carry is None:

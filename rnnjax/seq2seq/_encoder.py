@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from rnnjax import _checks as checks
 from rnnjax._types import Bidirectional, Cell, Key, Layers, Params
@@ -19,10 +20,12 @@ class Encoder(NamedTuple):
       init: `(key) -> params`, `Layers(layers)`, with `Bidirectional(forward, backward)` for a pair.
       apply: `(params, xs [S, ..., F], carry=None, **options) -> (carries, ys [S, ..., M])`: `unroll_layers` of these
         layers, with all of its options, such as lengths, mask, key and dropout.
+      initial_carry: `(batch_shape=(), dtype=float32) -> carries`, for a stream that is read window by window.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., tuple[Layers, Any]]
+    initial_carry: Callable[..., Layers]
 
 
 def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encoder:
@@ -42,7 +45,7 @@ def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encod
       An `Encoder`.
 
     Raises:
-      ValueError, TypeError: no layer, one that is neither a cell nor a pair, an option that `unroll_layers` does not
+      ValueError, TypeError: no layer, one that is neither a cell nor a pair or does not fit the one below, an option that `unroll_layers` does not
         have, a merge that is no function, or a reversed pair.
 
     Example:
@@ -67,4 +70,12 @@ def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encod
                 params.append(Bidirectional(layer[0].init(keys[0]), layer[1].init(keys[1])))
         return Layers(tuple(params))
 
-    return Encoder(init, functools.partial(unroll_layers, layers, **options))
+    def initial_carry(batch_shape: tuple[int, ...] = (), dtype=jnp.float32) -> Layers:
+        def first(layer: Cell | tuple[Cell, Cell]) -> Any:
+            if isinstance(layer, Cell):
+                return layer.initial_carry(batch_shape, dtype)
+            return Bidirectional(*[cell.initial_carry(batch_shape, dtype) for cell in layer])
+
+        return Layers(tuple(map(first, layers)))
+
+    return Encoder(init, functools.partial(unroll_layers, layers, **options), initial_carry)

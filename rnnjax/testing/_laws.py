@@ -29,14 +29,16 @@ def carry_is_a_fixed_point(case: Case) -> None:
             _check_initial_carry(carry, batch_shape_of(xs), jnp.dtype(carry_dtype))
             what = f"batch shape {batch_shape}, carry {carry_dtype.__name__}, params and x {dtype.__name__}"
             try:
-                after, _ = jax.eval_shape(case.cell.apply, _cast(params, dtype), carry, _cast(at(xs, 0), dtype))
+                returned = jax.eval_shape(case.cell.apply, _cast(params, dtype), carry, _cast(at(xs, 0), dtype))
             except Exception as error:
                 if carry_dtype == dtype:
                     raise
                 name = next(name for name, leaf in _named(carry) if is_float(leaf))
                 remedy = f"cast what meets the carry, with .astype({name}.dtype)"
                 raise AssertionError(f"apply raises {first_lines(error)} ({what}); {remedy}") from error
-            _check_carry_after(carry, after, what)
+            is_pair = isinstance(returned, tuple) and len(returned) == 2
+            assert is_pair, f"apply returns {type(returned).__name__} ({what}); return (carry, y)"
+            _check_carry_after(carry, returned[0], what)
 
 
 def _check_initial_carry(carry: Any, batch_shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -47,8 +49,10 @@ def _check_initial_carry(carry: Any, batch_shape: tuple[int, ...], dtype: np.dty
 
 
 def _check_carry_after(carry: Any, after: Any, what: str) -> None:
-    same = jax.tree.structure(after) == jax.tree.structure(carry)  # type: ignore[operator]
-    assert same, f"the structure of the carry changes ({what}); return the type of the carry that came"
+    before, returned = jax.tree.structure(carry), jax.tree.structure(after)
+    remedy = "return (carry, y), in this order, and the carry of the type that came"
+    same = before == returned  # type: ignore[operator]
+    assert same, f"the structure of the carry is {before} before a step and {returned} after it ({what}); {remedy}"
     for (name, a), b in zip(_named(carry), jax.tree.leaves(after), strict=True):
         assert a.shape == b.shape, f"{name} has shape {a.shape} before a step and {b.shape} after it ({what})"
         remedy = f"return it with .astype({name}.dtype)"
@@ -288,9 +292,10 @@ def assert_same(got: Any, expected: Any, rtol: float = 2e-4, atol: float = 2e-5)
 
 
 def first_lines(error: Exception) -> str:
-    """The kind of an error and the beginning of what it says."""
+    """The kind of an error, unless it is that of all laws, and the beginning of what it says."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:6])}" if lines else type(error).__name__
+    kind = "" if isinstance(error, AssertionError) and lines else type(error).__name__
+    return ": ".join(filter(None, [kind, " ".join(lines[:6])]))
 
 
 def _loop(case: Case, params: Any, xs: Any, carry: Any) -> tuple[list[Any], list[Any]]:

@@ -66,8 +66,8 @@ def restore_params(
     """Reads the parameters of a trained model, and nothing else of its checkpoint.
 
     Args:
-      source: the folder of the checkpoints of a `fit`, which is only read and may be in use; or its `Checkpoints`,
-        whose configuration is then compared.
+      source: the folder of the checkpoints of a `fit`, or of `TrainState`s that a loop of your own saved, which is only
+        read and may be in use; or its `Checkpoints`, whose configuration is then compared.
       template: parameters of the same shapes `[...]` and dtypes, or `jax.eval_shape` of what makes them.
       step: which checkpoint: None for the newest that can be read, of which a run with patience gives its
         `best_params`, as `FitResult` does; a step; or "best" for the lowest held-out loss.
@@ -94,11 +94,12 @@ def restore_params(
     """
 
     def wanted_of(about: About) -> Wanted:
-        prefix = "best_params" if step is None and _has(about, "best_params") else "state.params"
-        if not _has(about, prefix):
+        places = ("best_params",) * (step is None) + ("state.params", "params")
+        prefix = next((place for place in places if _has(about, place)), None)
+        if prefix is None:
             raise ValueError(
-                f"restore_params: expected a checkpoint of fit in {folder}, got one without state.params; read it "
-                "with Checkpoints.restore."
+                f"restore_params: expected a checkpoint of fit or of a TrainState in {folder}, got one without params; "
+                "read it with Checkpoints.restore and a template of all that was saved."
             )
         return Wanted(template, prefix)
 

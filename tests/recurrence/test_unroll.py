@@ -143,6 +143,22 @@ def test_bad_argument_is_refused(where, name):
         call(RUNS[where], options)
 
 
+def test_what_is_no_cell_is_refused():
+    with pytest.raises(TypeError, match="unroll: expected a Cell, got list; use unroll_layers for several"):
+        rnnjax.unroll([LSTM, LSTM], PARAMS, XS)
+    with pytest.raises(TypeError, match="unroll: expected a Cell, got lstm; call its constructor with sizes"):
+        rnnjax.unroll(rnnjax.lstm, PARAMS, XS)
+
+
+def test_batch_first_by_mistake_is_told_what_to_pass():
+    xs = jnp.swapaxes(XS, 0, 1)
+    for lengths in (jnp.full(XS.shape[1], len(XS)), jnp.ones(XS.shape[1], int)):  # too long, too many
+        with pytest.raises(ValueError, match=r"xs are \[T, ..., F\], or pass time_major=False"):
+            rnnjax.unroll(LSTM, PARAMS, xs, lengths=lengths)
+    with pytest.raises(ValueError, match=rf"the batch shape of xs is \({len(XS)},\)"):
+        rnnjax.unroll(LSTM, PARAMS, xs, LSTM.initial_carry((XS.shape[1],)))
+
+
 @pytest.mark.parametrize("name", OPTION_ERRORS)
 @pytest.mark.parametrize("where", ["unroll", "unroll_layers"])
 def test_bad_option_is_refused(where, name):

@@ -70,6 +70,12 @@ BAD_LAYERS = {
     "no_layer": (([], Layers(())), ValueError, "at least one layer, got none"),
     "a_cell": ((LSTM, Layers((BOTH.forward,))), ValueError, "cells or pairs of cells, got a Cell; put it in a list"),
     "three_cells": (([(LSTM, GRU, GRU)], PAIRED), ValueError, "cells or pairs of cells, got tuple"),
+    "layers_that_do_not_fit": (([GRU, GRU], LAYERS), ValueError, "layer 1 to take the 5 features .*, got input_size 3"),
+    "a_pair_below_that_does_not_fit": (
+        ([(LSTM, GRU), rnnjax.gru(5, 5)], LAYERS),
+        ValueError,
+        "layer 1 to take the 10 features .*, got input_size 5; outputs of a pair are concatenated",
+    ),
     "params_too_many": ((CELLS[:2], LAYERS), ValueError, r"params of as many layers .*, 2, got 3; make them with enc"),
     "carry_too_short": ((CELLS, LAYERS, Layers((None,))), ValueError, "carry of as many layers .*, 3, got 1; pass on"),
     "params_of_a_tuple": ((CELLS, LAYERS.layers), TypeError, "params to be Layers, got tuple"),

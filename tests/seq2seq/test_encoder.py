@@ -120,6 +120,14 @@ def test_an_encoder_of_no_steps_gives_first_carries(name):
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(carries))
 
 
+@every_encoder
+def test_first_carries_are_those_of_every_cell(name):
+    encoder = ENCODERS[name]()
+    carries, ys = encoding(name)[0](drawn(encoder, seed=3), jnp.zeros((0, B, F)))
+    assert_same(encoder.initial_carry((B,)), carries)
+    assert {leaf.dtype for leaf in jax.tree.leaves(encoder.initial_carry((), jnp.bfloat16))} == {jnp.dtype("bfloat16")}
+
+
 @pytest.mark.slow
 def test_encoder_parameters_are_drawn_apart():
     encoder = ENCODERS["pairs"]()
@@ -136,6 +144,7 @@ def test_bad_encoders():
         "reverse=True, got a pair": lambda: rnnjax.encoder([cell, pair], reverse=True),
         "layers to be cells or pairs of cells, got a Cell; put it in a list": lambda: rnnjax.encoder(cell),
         "layers to be cells or pairs of cells, got .*tuple": lambda: rnnjax.encoder([cell, (cell, cell, cell)]),
+        "layer 1 to take the 5 features .*, got input_size 4": lambda: rnnjax.encoder([cell, rnnjax.gru(4, 5)]),
         "cells or pairs of cells, got .*int": lambda: rnnjax.encoder([cell, 3]),
     }.items():
         with pytest.raises(ValueError, match=f"encoder: expected .*{message}"):

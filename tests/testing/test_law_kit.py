@@ -69,6 +69,14 @@ def carry_structure_changes():
     return with_apply(lambda p, c, x, new, y: (tuple(new), y))
 
 
+def output_comes_before_the_carry():
+    return with_apply(lambda p, c, x, new, y: (y, new))
+
+
+def output_is_left_out():
+    return with_apply(lambda p, c, x, new, y: y)
+
+
 def initial_carry_ignores_its_batch_shape():
     return LEAKY._replace(initial_carry=lambda batch_shape=(), dtype=jnp.float32: leaky_carry((), dtype))
 
@@ -151,6 +159,8 @@ def gradient_is_cut():
 BROKEN = {
     carry_dtype_changes: "carry_is_a_fixed_point",
     carry_structure_changes: "carry_is_a_fixed_point",
+    output_comes_before_the_carry: "carry_is_a_fixed_point",
+    output_is_left_out: "carry_is_a_fixed_point",
     initial_carry_ignores_its_batch_shape: "carry_is_a_fixed_point",
     initial_carry_ignores_its_dtype: "carry_is_a_fixed_point",
     initial_carry_is_one_array_for_every_dtype: "carry_is_a_fixed_point",
@@ -182,7 +192,9 @@ REMEDIES = {
     carry_dtype_changes: r"carry\.mean is bfloat16 before a step and float32 after it .*\.astype\(carry\.mean\.dtype\)",
     carry_takes_the_dtype_of_x: r"return it with \.astype\(carry\.mean\.dtype\)",
     carry_and_x_meet_uncast: r"\.astype\(carry\.mean\.dtype\)",
-    carry_structure_changes: "return the type of the carry that came",
+    carry_structure_changes: r"carry is PyTreeDef\(.*LeakyCarry.* before a step and .* the carry of the type that came",
+    output_comes_before_the_carry: r"return \(carry, y\), in this order",
+    output_is_left_out: r"apply returns ShapeDtypeStruct \(.*\); return \(carry, y\)",
     initial_carry_ignores_its_dtype: r"makes carry\.mean of shape .* and dtype float32; make it with the dtype",
     initial_carry_ignores_its_batch_shape: r"makes carry\.mean of shape \(2,\) .*; put \*batch_shape in front",
     output_size_is_another: r"cell\.output_size is 3, got an array of shape \(3, 2\)",

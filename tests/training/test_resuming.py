@@ -234,8 +234,10 @@ def test_parameters_of_another_model_or_run_are_refused(tmp_path):
     writing.rmdir()  # which is still there
     with Checkpoints(tmp_path / "d", config={"hidden": 5}) as checkpoints:
         checkpoints.save(1, {"w": jnp.zeros(3)})
-    with pytest.raises(ValueError, match=r"expected a checkpoint of fit in .*, got one without state.params"):
-        restore_params(tmp_path / "d", first_params())
+        checkpoints.save(2, first_state(SGD))  # by a loop of somebody's own
+    with pytest.raises(ValueError, match=r"a checkpoint of fit or of a TrainState in .*, got one without params"):
+        restore_params(tmp_path / "d", first_params(), step=1)
+    assert restore_params(tmp_path / "d", first_params()).step == 2
     with Checkpoints(tmp_path / "c", config={"hidden": 5}) as checkpoints:
         with pytest.raises(ValueError, match="hidden=5 but 3 there"):
             restore_params(checkpoints, first_params())
