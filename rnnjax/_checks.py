@@ -116,5 +116,5 @@ def _width(layer: Cell | tuple[Cell, Cell], concatenated: bool) -> int | None:
     """Features of the outputs of a layer, or None where they are not known."""
     if isinstance(layer, Cell):
         return layer.output_size
-    sizes = [cell.output_size for cell in layer]
-    return sum(sizes) if concatenated and None not in sizes else None
+    sizes = [cell.output_size for cell in layer if cell.output_size is not None]
+    return sum(sizes) if concatenated and len(sizes) == len(layer) else None

@@ -73,7 +73,8 @@ def check_lengths(where: str, lengths: Any, num_steps: int, shape: tuple[int, ..
         values = np.asarray(lengths)  # not jnp: what it makes while something is traced is not known
         if values.size and values.dtype.kind in "iu" and not (values.min() >= 0 and values.max() <= num_steps):
             raise ValueError(
-                f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}{remedy}."
+                f"{where}: expected lengths between 0 and T = {num_steps}, got {values.min()} to {values.max()}"
+                f"{remedy}."
             )
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):

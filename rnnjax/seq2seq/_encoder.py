@@ -45,8 +45,8 @@ def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encod
       An `Encoder`.
 
     Raises:
-      ValueError, TypeError: no layer, one that is neither a cell nor a pair or does not fit the one below, an option that `unroll_layers` does not
-        have, a merge that is no function, or a reversed pair.
+      ValueError, TypeError: no layer, one that is neither a cell nor a pair or does not fit the one below, an option
+        that `unroll_layers` does not have, a merge that is no function, or a reversed pair.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax

@@ -80,7 +80,7 @@ class Checkpoints:
 
         Args:
           step: its number.
-          tree: pytree of arrays `[...]` and random keys; of a `TrainState`, `restore_params` reads the parameters alone.
+          tree: pytree of arrays `[...]` and random keys; of a `TrainState`, `restore_params` reads params alone.
           held_out_loss: of these parameters, which `restore(..., step="best")` goes by; None if it is not known.
 
         Raises:
@@ -115,8 +115,8 @@ class Checkpoints:
         """Reads a checkpoint, or returns None if there is none.
 
         Args:
-          template: a pytree like all that was saved, arrays `[...]` of the same shapes and dtypes, or `jax.eval_shape` of
-            what makes it.
+          template: a pytree like all that was saved, arrays `[...]` of the same shapes and dtypes, or
+            `jax.eval_shape` of what makes it.
           step: which one: None for the newest that can be read, a step, or "best" for the lowest held-out loss.
           ignore: entries of the configuration that may differ.
 

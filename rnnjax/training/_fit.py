@@ -95,8 +95,8 @@ def fit(
       metrics_file: JSON lines of step, loss, grad_norm, tokens_per_second, aux of the loss, and evaluations.
       log_every: steps between lines of it.
       progress: whether to show evaluations and a bar with loss, aux, speed and time left; plain lines without tqdm.
-      unit: what the counts of the loss count, for the bar; of "byte", "char", "token" and "word", whose losses are nats,
-        it shows bits, too.
+      unit: what the counts of the loss count, for the bar; of "byte", "char", "token" and "word", whose losses are
+        nats, it shows bits, too.
       compiler_options: of the compiled step, as `jax.jit` takes them.
 
     Returns:

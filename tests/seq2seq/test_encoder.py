@@ -123,7 +123,7 @@ def test_an_encoder_of_no_steps_gives_first_carries(name):
 @every_encoder
 def test_first_carries_are_those_of_every_cell(name):
     encoder = ENCODERS[name]()
-    carries, ys = encoding(name)[0](drawn(encoder, seed=3), jnp.zeros((0, B, F)))
+    carries, _ = encoding(name)[0](drawn(encoder, seed=3), jnp.zeros((0, B, F)))
     assert_same(encoder.initial_carry((B,)), carries)
     assert {leaf.dtype for leaf in jax.tree.leaves(encoder.initial_carry((), jnp.bfloat16))} == {jnp.dtype("bfloat16")}
 
