@@ -120,7 +120,7 @@ def attention_map(path: Path, weights: np.ndarray, source: Sequence[str], target
     """Draws weights `[T, S]`, what lies beyond both left out: a row for each symbol written, a column for each read."""
     tall, wide = len(target), len(source)
     turned = any(len(symbol) > 2 for symbol in source)
-    size = (1.6 + 0.34 * wide, 1.4 + 0.34 * tall)
+    size = (max(4.4, 1.6 + 0.34 * wide), 1.4 + 0.34 * tall)  # the title needs its width, too
     with figure(path, title="Where the decoder looks", x="read", y="written", size=size) as axes:
         image = axes.imshow(weights[:tall, :wide], cmap="cividis", vmin=0, vmax=1, aspect="equal")
         axes.grid(visible=False)
