@@ -20,12 +20,13 @@ class Encoder(NamedTuple):
       init: `(key) -> params`, `Layers(layers)`, with `Bidirectional(forward, backward)` for a pair.
       apply: `(params, xs [S, ..., F], carry=None, **options) -> (carries, ys [S, ..., M])`: `unroll_layers` of these
         layers, with all of its options, such as lengths, mask, key and dropout.
-      initial_carry: `(batch_shape=(), dtype=float32) -> carries`, for a stream that is read window by window.
+      initial_carry: `(batch_shape=(), dtype=float32) -> carries`, for a stream that is read window by window; None for
+        an encoder of your own that has none.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., tuple[Layers, Any]]
-    initial_carry: Callable[..., Layers]
+    initial_carry: Callable[..., Layers] | None = None
 
 
 def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encoder:
