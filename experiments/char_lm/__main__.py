@@ -7,6 +7,7 @@
     python -m experiments.char_lm --data PATH                 any UTF-8 text
     python -m experiments.char_lm --resume                    goes on with the newest run
     python -m experiments.char_lm sample --prompt "The "      writes on, from the newest run
+    python -m experiments.char_lm cells                       what single cells of the newest run follow, as a page
 
 Beside it stand models that only count: how often each character occurs, and an interpolated Kneser-Ney 5-gram.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 import rnnjax
+from experiments.char_lm import cells as following
 from experiments.char_lm.model import make_model
 from experiments.char_lm.presets import PRESETS
 from experiments.data import texts
@@ -148,6 +150,15 @@ def main(config: Config) -> dict:
     return frame.finish(run, headline, counts=counts, block=BLOCK, log2=math.log(2), **values)
 
 
+def restore(out: str):
+    """Opens a run: its folder, options, vocabulary, model, and the parameters of its newest checkpoint."""
+    folder = report.find_run(out, "char_lm")
+    config, vocabulary = report.read_config(folder, Config), rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
+    model = make_model(config, len(vocabulary.symbols))
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    return folder, config, vocabulary, model, rnnjax.training.restore_params(folder / "checkpoints", like).tree
+
+
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Options of `sample`."""
@@ -163,14 +174,10 @@ class SampleConfig:
 
 def sample(config: SampleConfig) -> str:
     """Writes on from a prompt, with the newest checkpoint of a run."""
-    folder = report.find_run(config.out, "char_lm")
+    _, _, vocabulary, model, params = restore(config.out)
     if not config.prompt:
         raise ValueError("expected --prompt to be at least one character, got none.")
-    vocabulary = rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
     first, *prompt = vocabulary.encode(config.prompt)
-    model = make_model(report.read_config(folder, Config), len(vocabulary.symbols))
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    params = rnnjax.training.restore_params(folder / "checkpoints", like).tree
     constraints = [at_temperature(config.temperature), keep_top_p(config.top_p)]
     constraints += [keep_top_k(config.top_k)] if config.top_k else []
     sampler = language.make_sampler(model, config.length, constraints)
@@ -180,5 +187,12 @@ def sample(config: SampleConfig) -> str:
     return text
 
 
+def cells(config: following.CellsConfig) -> dict[str, following.Found]:
+    """Finds the cells that follow quotations, brackets, lines and words in held-out text; a page shows them."""
+    folder, of_run, vocabulary, model, params = restore(config.out)
+    ids = load(of_run)[2][: config.characters]
+    return following.show(folder / "cells.html", model, params, ids, vocabulary.decode(ids), config)
+
+
 if __name__ == "__main__":
-    frame.command_line(main, sample, smoke=SMOKE, presets=PRESETS)
+    frame.command_line(main, sample, cells, smoke=SMOKE, presets=PRESETS)

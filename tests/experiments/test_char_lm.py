@@ -67,6 +67,26 @@ def test_sample_from_checkpoint(smoke, capsys):
 
 
 @pytest.mark.slow
+def test_cells_of_a_checkpoint(smoke, capsys):
+    found = char_lm.cells(char_lm.following.CellsConfig(out=str(smoke[0]), characters=3000, shown=200))
+    assert {"place in the line", "place in the word"} <= {*found} and all(one.cell < 32 for one in found.values())
+    page = smoke[0] / "cells.html"
+    assert str(page) in capsys.readouterr().out and "<h2>Place in the word: cell" in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_states_that_are_read_are_those_of_the_cells(cell):
+    model = make_model(char_lm.Config(cell=cell, hidden=5, layers=2), 11)
+    params, ids = model.init(jax.random.key(0)), np.arange(7) % 11
+    states = char_lm.following.read(model, params, ids)
+    carry, _ = model.logits(params, model.initial_carry((1,)), ids[:, None])
+    assert states.shape == (7, 10)
+    np.testing.assert_allclose(states[-1], np.concatenate([layer[-1][0] for layer in carry.layers]), atol=1e-5)
+    assert type(carry.layers[0])._fields[-1] == {"lstm": "c", "gru": "h"}[cell]
+
+
+@pytest.mark.slow
 def test_nats_are_those_of_each_character_in_order(text):
     config = dataclasses.replace(char_lm.Config(), hidden=7)
     vocabulary, _, ids = char_lm.load(dataclasses.replace(config, data=text))
