@@ -1,6 +1,6 @@
 """One to one, one to many, many to one, many to many: five types of sequences, five models that are nearly the same.
 
-python -m experiments.sequence_types                3.4 minutes of CPU time: 99.9 % of unseen inputs answered without
+python -m experiments.sequence_types                2.8 minutes on one core: 99.9 % of unseen inputs answered without
                                                     an error, 29.0 % without recurrence (means over the five, seed 0)
 python -m experiments.sequence_types --cell lstm    another cell
 """
