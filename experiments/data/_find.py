@@ -4,10 +4,12 @@ Each data set has a file beside this one, which says where it comes from, what i
 it is read. No data set is part of the repository.
 """
 
+import gzip
 import hashlib
 import os
 import shutil
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +43,15 @@ def find_local(file: DataFile) -> Path | None:
             f"delete it to fetch it again{_newer(file)}."
         )
     return path
+
+
+def read_unzipped(path: Path) -> str:
+    """The text of a file in UTF-8, gzipped if its name says so."""
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"expected {path} to be text in UTF-8, perhaps gzipped, got {error}.") from None
 
 
 def _cache() -> Path:

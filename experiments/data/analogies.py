@@ -3,16 +3,13 @@
 Reference: Mikolov et al. 2013, "Efficient estimation of word representations in vector space".
 """
 
-import gzip
 import itertools
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.data import multi30k
-from experiments.data._find import DataFile, find, find_local
-from rnnjax.data import read_text
+from experiments.data._find import DataFile, find, find_local, read_unzipped
 
 QUESTIONS = DataFile(
     folder="word2vec_questions",
@@ -42,12 +39,7 @@ def load(data: str, seed: int = 0) -> Text:
     if data != "glove":
         raise ValueError(f"expected --data to be generated or glove, got {data!r}.")
     path = find_local(QUESTIONS_GZIPPED) or find(QUESTIONS)
-    return Text(multi30k.load().train, parse(read(path), str(path)))
-
-
-def read(path: Path) -> str:
-    """Reads a text file, gzipped if its name says so."""
-    return gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else read_text(path)
+    return Text(multi30k.load().train, parse(read_unzipped(path), str(path)))
 
 
 def parse(text: str, source: str) -> Questions:

@@ -3,15 +3,13 @@
 Reference: Pennington, Socher & Manning 2014, "GloVe: global vectors for word representation".
 """
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data._find import DataFile, find, find_local
+from experiments.data._find import DataFile, find, find_local, read_unzipped
 
 COMMIT = "543b907163394d690ca376bb8bbf00c9f3453d02"
 GLOVE = DataFile(
@@ -39,12 +37,7 @@ def load(data: str = "glove") -> WordVectors:
     path = (find_local(GLOVE_GZIPPED) or find(GLOVE)) if data == "glove" else Path(data)
     if not path.is_file():
         raise FileNotFoundError(f"expected vectors of glove or the path of a file in its format, found none at {path}.")
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"expected {path} to be text in UTF-8, perhaps gzipped, got {error}.") from None
-    return parse(text, str(path))
+    return parse(read_unzipped(path), str(path))
 
 
 def parse(text: str, source: str) -> WordVectors:

@@ -6,16 +6,14 @@ octave higher than they are sung.
 """
 
 import functools
-import gzip
 import itertools
 import json
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.data._find import DataFile, find, find_local
+from experiments.data._find import DataFile, find, find_local, read_unzipped
 
 LOWEST, NOTES = 21, 88  # MIDI number of the lowest note of a piano, and how many there are
 PARTS = ("train", "valid", "test")
@@ -53,12 +51,7 @@ def load(data: str, *, count: int = 240, seed: int = 0) -> Chorales:
         raise FileNotFoundError(
             f"expected --data to be generated, jsb or the path of a JSON file, found none at {data!r}."
         )
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"expected {path} to be text in UTF-8, perhaps gzipped, got {error}.") from None
-    return parse(text, str(path))
+    return parse(read_unzipped(path), str(path))
 
 
 def parse(text: str, source: str) -> Chorales:

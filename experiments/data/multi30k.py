@@ -3,11 +3,9 @@
 Reference: Elliott, Frank, Sima'an & Specia 2016, "Multi30k: multilingual English-German image descriptions".
 """
 
-import gzip
-import zlib
 from typing import NamedTuple
 
-from experiments.data._find import DataFile, find, find_local
+from experiments.data._find import DataFile, find, find_local, read_unzipped
 
 RAW = "https://raw.githubusercontent.com/multi30k/dataset"
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
@@ -54,11 +52,7 @@ def load() -> Captions:
     texts = []
     for part in SUMS:
         path = find_local(file_of(part, gzipped=True)) or find(file_of(part, gzipped=False))
-        content = path.read_bytes()
-        try:
-            texts.append((gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8"))
-        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-            raise ValueError(f"expected {path} to be text in UTF-8, perhaps gzipped, got {error}.") from None
+        texts.append(read_unzipped(path))
     return parse(*texts)
 
 
