@@ -14,6 +14,8 @@ Eqn = Any
 Var = Any
 Atom = Any  # a Var or a Literal
 
+config: Any = jax.config  # versions of JAX differ in which of its options they declare
+
 Hook = Callable[[Eqn, Sequence[Any]], Sequence[Any] | None]
 
 # Calls that only group equations: the parameter that holds their jaxpr.

@@ -82,7 +82,8 @@ def _source_mask(where: str, values: Array, memory_size: int | None, lengths: An
     name, given, kind = ("mask", mask, jnp.bool_) if lengths is None else ("lengths", lengths, jnp.integer)
     given, expected = jnp.asarray(given), values.shape[:-1] if lengths is None else values.shape[1:-1]
     if not jnp.issubdtype(given.dtype, kind):
-        raise TypeError(f"{where}: expected {name} of dtype {kind.__name__}, got {given.dtype}; a mask is of bool.")
+        wanted = "bool" if lengths is None else "integer"
+        raise TypeError(f"{where}: expected {name} of dtype {wanted}, got {given.dtype}; a mask is of bool.")
     if given.shape != expected:
         raise ValueError(
             f"{where}: expected {name} of shape {expected} beside values {values.shape}, got {given.shape}; values are "

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.extend import core
 
+from rnnjax._jaxprs import config
+
 _TOP_LEVEL = core.get_opaque_trace_state(convention="flax")
 _programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -16,7 +18,7 @@ def is_eager(*trees: Any) -> bool:
     """Tells whether a call is made outside of every transformation, on arrays and numbers."""
     at_top = core.get_opaque_trace_state(convention="flax") == _TOP_LEVEL
     numbers = (jax.Array, np.ndarray, np.generic, int, float, complex)
-    return at_top and not jax.config.jax_disable_jit and all(isinstance(x, numbers) for x in jax.tree.leaves(trees))  # type: ignore[attr-defined]
+    return at_top and not config.jax_disable_jit and all(isinstance(x, numbers) for x in jax.tree.leaves(trees))
 
 
 def compiled(function: Callable, options: Hashable, run: Callable[..., Any]) -> Callable | None:

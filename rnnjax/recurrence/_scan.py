@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from rnnjax._jaxprs import config
 from rnnjax.recurrence import _eager as eager
 from rnnjax.recurrence._rewrite import entry
 
@@ -64,7 +65,7 @@ def scan(
       True
     """
     # Without an axis of time, lax.scan refuses xs.
-    is_lax = jax.config.jax_disable_jit or _split_transpose  # type: ignore[attr-defined]
+    is_lax = config.jax_disable_jit or _split_transpose
     if is_lax or any(not hasattr(leaf, "shape") for leaf in jax.tree.leaves(xs)):
         return jax.lax.scan(f, init, xs, length, reverse, unroll, _split_transpose)
     if eager.is_eager(init, xs):

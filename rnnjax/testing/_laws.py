@@ -27,7 +27,7 @@ def carry_is_a_fixed_point(case: Case) -> None:
             initial = functools.partial(case.cell.initial_carry, batch_shape_of(xs), carry_dtype)
             carry = jax.eval_shape(initial)
             _check_initial_carry(carry, batch_shape_of(xs), jnp.dtype(carry_dtype))
-            what = f"batch shape {batch_shape}, carry {carry_dtype.__name__}, params and x {dtype.__name__}"
+            what = f"batch shape {batch_shape}, carry {jnp.dtype(carry_dtype)}, params and x {jnp.dtype(dtype)}"
             try:
                 returned = jax.eval_shape(case.cell.apply, _cast(params, dtype), carry, _cast(at(xs, 0), dtype))
             except Exception as error:

@@ -13,14 +13,14 @@ from jax._src.interpreters.ad import backward_pass
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import ad, batching, partial_eval
 
-from rnnjax._jaxprs import chosen
+from rnnjax._jaxprs import chosen, config
 from rnnjax.recurrence._rewrite import split
 from rnnjax.recurrence._rewrite.loops import as_loops, is_scan, loop_p, plain_scan, read_loop
 
 
 @loop_p.def_impl
 def _run(*args, **params):
-    debugs = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # type: ignore[attr-defined]
+    debugs = config.jax_debug_nans or config.jax_debug_infs
     if debugs:  # JAX runs a program again, piece by piece, to find what is not finite
         return scan_p.bind(*args, **params)
     return _compiled(**params)(*args)
