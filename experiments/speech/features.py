@@ -1,5 +1,6 @@
 """From waves to log-mel frames and back, batches of them, and strings of digits spliced from recordings."""
 
+import inspect
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from experiments.data.fsdd import RATE, Recordings
 WINDOW, HOP, FFT, MELS = 400, 100, 512, 40  # samples of a frame (50 ms) and to the next (12.5 ms), and bands
 FLOOR = 1e-3  # of a band's magnitude, for the logarithm; a wave has its peak at 1
 MIDDLE, SPREAD = -3.0, 2.0  # that a logarithm is scaled by, the same for all, so that nothing is learned from the test
+SEED = "rng" if "rng" in inspect.signature(librosa.griffinlim).parameters else "random_state"  # since librosa 1.0
 SPECTRUM = {"n_fft": FFT, "hop_length": HOP, "win_length": WINDOW}
 FILTERS = librosa.filters.mel(sr=RATE, n_fft=FFT, n_mels=MELS)
 
@@ -27,7 +29,7 @@ def to_wave(frames: np.ndarray, seed: int = 0) -> np.ndarray:
     """Makes frames `[T, MELS]` audible: Griffin & Lim 1984 find phases that fit; a wave with its peak at 1."""
     mel = np.maximum(np.exp(frames.T.astype(np.float64) * SPREAD + MIDDLE) - FLOOR, 0)
     magnitudes = librosa.feature.inverse.mel_to_stft(mel, sr=RATE, n_fft=FFT, power=1.0)
-    return loud(librosa.griffinlim(magnitudes, n_iter=48, random_state=seed, **SPECTRUM))
+    return loud(librosa.griffinlim(magnitudes, n_iter=48, **{SEED: seed}, **SPECTRUM))
 
 
 def loud(wave: np.ndarray) -> np.ndarray:
