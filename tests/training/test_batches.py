@@ -105,7 +105,7 @@ def test_few_batches_are_kept():
     kept = []
 
     def watch(snapshot):
-        kept.extend(len(found._kept) for found in gc.get_objects() if isinstance(found, Batches))
+        kept.extend(len(found._kept) for found in gc.get_objects() if type(found) is Batches)
 
     run(batches=generated(), callbacks=[(1, watch)])
     assert kept and max(kept) <= 3
