@@ -101,6 +101,12 @@ def check_layers(
             )
     if merge is not None and not callable(merge):
         raise TypeError(f"{where}: expected merge to be a function of two arrays, such as jnp.add, got {merge!r}.")
+    check_fit(where, layers, concatenated=concatenated)
+    return layers
+
+
+def check_fit(where: str, layers: Sequence[Cell | tuple[Cell, Cell]], *, concatenated: bool = False) -> None:
+    """Raises ValueError for a layer that takes another number of features than the one below gives, where known."""
     for number, (below, above) in enumerate(itertools.pairwise(layers), 1):
         width = _width(below, concatenated)
         for cell in (above,) if isinstance(above, Cell) else above:
@@ -109,7 +115,6 @@ def check_layers(
                     f"{where}: expected layer {number} to take the {width} features of the layer below, got input_size "
                     f"{cell.input_size}{'' if isinstance(below, Cell) else '; outputs of a pair are concatenated'}."
                 )
-    return layers
 
 
 def _width(layer: Cell | tuple[Cell, Cell], concatenated: bool) -> int | None:

@@ -1,12 +1,12 @@
 """Layers on top of each other, as one cell."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Cell, Key, Layers
 
 
@@ -36,12 +36,7 @@ def stack(cells: Sequence[Cell]) -> Cell:
     cells = tuple(cells)
     if not cells:
         raise ValueError("stack: expected at least one cell, got none.")
-    for layer, (below, above) in enumerate(itertools.pairwise(cells), 1):
-        if None not in (below.output_size, above.input_size) and below.output_size != above.input_size:
-            raise ValueError(
-                f"stack: expected layer {layer} to take the {below.output_size} features of the layer below, got "
-                f"input_size {above.input_size}."
-            )
+    checks.check_fit("stack", cells)
 
     def init(key: Key) -> Layers:
         keys = jax.random.split(key, len(cells))

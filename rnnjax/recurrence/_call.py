@@ -73,10 +73,8 @@ def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time
     if lengths is not None and mask is not None:
         raise ValueError(f"{where}: expected lengths or mask, got both; they mean the same thing.")
     if lengths is not None:
-        leading, remedy = (
-            batch_shape[: np.ndim(lengths)],
-            f"; xs are {axes}" + ", or pass time_major=False" * time_major,
-        )
+        leading = batch_shape[: np.ndim(lengths)]
+        remedy = f"; xs are {axes}" + ", or pass time_major=False" * time_major
         mask = masking.length_mask(masking.check_lengths(where, lengths, length, leading, remedy), length)
     elif mask is not None:
         mask = _check_flags(where, "mask", mask, length, batch_shape, time_major)
@@ -88,10 +86,9 @@ def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time
 def check_carry(where: str, cell: Cell, call: Call, carry: Carry | None, name: str = "carry") -> Start:
     """Where a cell starts: from the carry, which is checked, or from the initial one if it is None."""
     if not isinstance(cell, Cell):
-        got = f"{getattr(cell, '__name__', type(cell).__name__)}; " + (
-            "use unroll_layers for several" if isinstance(cell, (list, tuple)) else "call its constructor with sizes"
-        )
-        raise TypeError(f"{where}: expected a Cell, got {got}.")
+        got, several = getattr(cell, "__name__", type(cell).__name__), isinstance(cell, (list, tuple))
+        remedy = "use unroll_layers for several" if several else "call its constructor with sizes"
+        raise TypeError(f"{where}: expected a Cell, got {got}; {remedy}.")
     wide = jax.tree.leaves(call.steps.x)[0].dtype == jnp.float64
     initial = cell.initial_carry(call.batch_shape, jnp.float64 if wide else jnp.float32)
     if carry is None:
