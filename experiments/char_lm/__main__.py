@@ -150,15 +150,6 @@ def main(config: Config) -> dict:
     return frame.finish(run, headline, counts=counts, block=BLOCK, log2=math.log(2), **values)
 
 
-def restore(out: str):
-    """Opens a run: its folder, options, vocabulary, model, and the parameters of its newest checkpoint."""
-    folder = report.find_run(out, "char_lm")
-    config, vocabulary = report.read_config(folder, Config), rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
-    model = make_model(config, len(vocabulary.symbols))
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    return folder, config, vocabulary, model, rnnjax.training.restore_params(folder / "checkpoints", like).tree
-
-
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """Options of `sample`."""
@@ -174,7 +165,7 @@ class SampleConfig:
 
 def sample(config: SampleConfig) -> str:
     """Writes on from a prompt, with the newest checkpoint of a run."""
-    _, _, vocabulary, model, params = restore(config.out)
+    _, _, vocabulary, model, params = language.restore(config.out, "char_lm", Config, make_model)
     if not config.prompt:
         raise ValueError("expected --prompt to be at least one character, got none.")
     first, *prompt = vocabulary.encode(config.prompt)
@@ -189,7 +180,7 @@ def sample(config: SampleConfig) -> str:
 
 def cells(config: following.CellsConfig) -> dict[str, following.Found]:
     """Finds the cells that follow quotations, brackets, lines and words in held-out text; a page shows them."""
-    folder, of_run, vocabulary, model, params = restore(config.out)
+    folder, of_run, vocabulary, model, params = language.restore(config.out, "char_lm", Config, make_model)
     ids = load(of_run)[2][: config.characters]
     return following.show(folder / "cells.html", model, params, ids, vocabulary.decode(ids), config)
 

@@ -18,7 +18,7 @@ import numpy as np
 import rnnjax
 from experiments.language_model.corpus import EOS, UNK, by_sentence, load, split_words
 from experiments.language_model.model import make_model
-from experiments.lib import frame, language, ngrams, plots, report, training
+from experiments.lib import frame, language, ngrams, plots, training
 from experiments.lib.cells import check_cell_name
 from experiments.lib.intervals import Interval, bootstrap
 from rnnjax.decoding import at_temperature, ban_tokens, keep_top_p
@@ -140,14 +140,9 @@ class SampleConfig:
 
 def sample(config: SampleConfig) -> str:
     """Writes on from a prompt, with the newest checkpoint of a run."""
-    folder = report.find_run(config.out, "language_model")
-    vocabulary = rnnjax.data.Vocabulary.load(folder / "vocabulary.json")
-    model = make_model(report.read_config(folder, Config), len(vocabulary.symbols))
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    params = rnnjax.training.restore_params(folder / "checkpoints", like).tree
-    text = make_write(model, params, vocabulary, config.temperature, config.top_p, config.length)(
-        config.prompt, config.seed
-    )
+    _, _, vocabulary, model, params = language.restore(config.out, "language_model", Config, make_model)
+    write = make_write(model, params, vocabulary, config.temperature, config.top_p, config.length)
+    text = write(config.prompt, config.seed)
     print(text)
     return text
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import rnnjax
+from experiments.lib import report
 
 
 class LanguageModel(NamedTuple):
@@ -88,3 +89,15 @@ def make_sampler(model: LanguageModel, length: int, constraints: Sequence[Any] =
         return rnnjax.sample(step, carry, key=key, bos_id=first, **options).tokens[0]
 
     return sampler
+
+
+def restore(out: str, name: str, config_type: type, make_model: Callable[[Any, int], LanguageModel]):
+    """Opens a run: its folder, options, vocabulary, model, and the parameters of its newest checkpoint."""
+    folder = report.find_run(out, name)
+    config, vocabulary = (
+        report.read_config(folder, config_type),
+        rnnjax.data.Vocabulary.load(folder / "vocabulary.json"),
+    )
+    model = make_model(config, len(vocabulary.symbols))
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    return folder, config, vocabulary, model, rnnjax.training.restore_params(folder / "checkpoints", like).tree
