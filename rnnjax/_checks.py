@@ -14,6 +14,12 @@ import numpy as np
 from rnnjax._types import Array, Carry, Cell, StepFn
 
 
+def batch_shape_of(cell: Cell, inputs: Any, *, time: bool = False) -> tuple[int, ...]:
+    """The axes before those of features, of the first leaf of inputs; without that of time, if there is one."""
+    shape = jnp.shape(jax.tree.leaves(inputs)[0])
+    return tuple(shape[int(time) : len(shape) - cell.feature_axes])
+
+
 def count_rows(where: str, carry: Carry) -> int:
     """K of a carry whose leaves are all `[K, ...]`."""
     leaves = jax.tree.leaves(carry)

@@ -46,6 +46,7 @@ class Cell(NamedTuple):
         `recurrent_mask=`, which `rnnjax.dropout` multiplies h by, as an option.
       input_size: F, or None if unknown; of the first leaf where x is a tree.
       output_size: H, the last axis of y, or None if unknown; of the first leaf where y is a tree.
+      feature_axes: how many axes of x are not of the batch: 1, or 0 for a cell that takes tokens or scalars `[...]`.
 
     Example:
       A cell that adds up its inputs:
@@ -74,6 +75,7 @@ class Cell(NamedTuple):
     apply: Callable[[Params, Carry, Any], tuple[Carry, Any]]
     input_size: int | None = None
     output_size: int | None = None
+    feature_axes: int = 1
 
 
 @serializable

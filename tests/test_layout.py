@@ -41,7 +41,8 @@ WITHIN_BOTTOM = {
 ORDER = {
     "attention": ("_base", "_common", "_mechanism", "_additive", "_dot", "_location", "_local", "_monotonic"),
     "recurrence": (
-        "_rewrite", "_eager", "_scan", "_explain", "_call", "_loop", "_unroll", "_reference", "_tbptt", "_layers",
+        "_rewrite", "_eager", "_scan", "_explain", "_hold", "_call", "_loop", "_unroll", "_reference", "_tbptt",
+        "_layers",
     ),
     "seq2seq": (
         "_decoder", "_encoder", "_bridge", "_attention_decoder", "_vector_decoder", "_teacher_force", "_coverage",

@@ -41,11 +41,11 @@ class Config(training.Options):
     letters: int = 14  # of a word that are read: half of them from its beginning, half from its end
     dropout: float = 0.5  # of what is known about a word, and before the output
     seeds: int = 2  # taggers with other first weights, side by side
-    steps: int = 600  # updates
+    steps: int = 1500  # updates
     batch: int = 32  # sentences of an update
     learning_rate: float = 0.006  # at its peak
     steps_per_call: int = 20  # updates in one compiled call
-    evaluate_every: int = 200  # updates between evaluations on held-out data
+    evaluate_every: int = 250  # updates between evaluations on held-out data
 
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""

@@ -9,8 +9,11 @@ What all cell functions share:
 - `dtype` is that of the products, by default that of the weights. They are accumulated in at least float32; everything
   else is computed, carried and returned in the dtype of the carry. So bfloat16 weights, or `dtype=jnp.bfloat16`, with a
   float32 carry are the usual mixed precision.
-- `output_activation` is the elementwise function of the cell state c that an LSTM applies in the last line of its
-  equation: `jnp.tanh`, or `jax.nn.identity` for h = o * c, as some course notes write it.
+- `gate_activation`, `activation` and `output_activation` are the elementwise functions that the equations write as the
+  sigmoid of the gates, the tanh of the candidate, and the tanh of the cell state c in the last line of an LSTM;
+  `output_activation=jax.nn.identity` makes h = o * c, as some course notes write it. What the first two take is clipped
+  to [-clip, clip], if clip is not None.
+- A bias may be None, which stands for zeros.
 - x or a carry of the wrong shape or dtype raises ValueError or TypeError, which says what was expected.
 
 What all constructors share:
@@ -37,6 +40,7 @@ from rnnjax.cells._layer_norm import (
     layer_norm_lstm_cell,
 )
 from rnnjax.cells._lstm import LSTMCarry, LSTMParams, lstm, lstm_cell
+from rnnjax.cells._lstmp import LSTMPParams, lstmp, lstmp_cell
 from rnnjax.cells._mgu import MGUParams, mgu, mgu_cell
 from rnnjax.cells._peephole_lstm import PeepholeLSTMParams, peephole_lstm, peephole_lstm_cell
 from rnnjax.cells._rnn import RNNCarry, RNNParams, rnn, rnn_cell
@@ -48,6 +52,7 @@ __all__ = [
     "GRUCarry",
     "GRUParams",
     "LSTMCarry",
+    "LSTMPParams",
     "LSTMParams",
     "LayerNormGRUParams",
     "LayerNormLSTMParams",
@@ -70,6 +75,8 @@ __all__ = [
     "layer_norm_lstm_cell",
     "lstm",
     "lstm_cell",
+    "lstmp",
+    "lstmp_cell",
     "mgu",
     "mgu_cell",
     "peephole_lstm",

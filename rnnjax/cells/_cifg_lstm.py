@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Activation, Array, Cell, serializable
-from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
+from rnnjax.cells._common import CellOptions, check_step, clipped, make_cell, masked_h, preactivations
 from rnnjax.cells._lstm import LSTMCarry
 
 
@@ -22,13 +22,15 @@ class CIFGParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 @jax.named_scope("cifg_lstm_cell")
 def cifg_lstm_cell(
     params: CIFGParams, carry: LSTMCarry, x: Array, *,
-    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid,
+    output_activation: Activation = jnp.tanh, clip: float | None = None,
+    recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[LSTMCarry, Array]:  # fmt: skip
     """Steps the LSTM with coupled input and forget gates, i = 1 - f.
 
@@ -44,7 +46,7 @@ def cifg_lstm_cell(
     Args:
       params: `CIFGParams(w_x [F, 3H], w_h [H, 3H], b [3H])`.
       carry, x: `LSTMCarry(h [..., H], c [..., H])` and `[..., F]`.
-      output_activation, recurrent_mask, dtype: see `rnnjax.cells`.
+      activation, gate_activation, output_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
@@ -59,11 +61,11 @@ def cifg_lstm_cell(
       [4.0]
     """
     check_step("cifg_lstm_cell", params, carry, x, gates=3)
-    z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
+    z = clipped(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), clip)
     z_f, z_g, z_o = jnp.split(z, 3, axis=-1)
-    f = jax.nn.sigmoid(z_f)
-    c = f * carry.c + (1 - f) * jnp.tanh(z_g)
-    h = jax.nn.sigmoid(z_o) * output_activation(c)
+    f = gate_activation(z_f)
+    c = f * carry.c + (1 - f) * activation(z_g)
+    h = gate_activation(z_o) * output_activation(c)
     return LSTMCarry(h, c), h
 
 

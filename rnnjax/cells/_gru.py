@@ -5,8 +5,17 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell, serializable
-from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul, preactivations
+from rnnjax._types import Activation, Array, Cell, serializable
+from rnnjax.cells._common import (
+    CellOptions,
+    add_bias,
+    check_step,
+    clipped,
+    make_cell,
+    masked_h,
+    matmul,
+    preactivations,
+)
 
 
 @serializable
@@ -17,12 +26,12 @@ class GRUParams(NamedTuple):
       w_x: input weights `[F, 3H]`.
       w_h: recurrent weights `[H, 3H]`.
       b: bias `[3H]`.
-      b_h: recurrent bias of the candidate `[H]` if reset_after, else None.
+      b_h: recurrent bias of the candidate `[H]` if reset_after, else None; None if there is no b either.
     """
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
     b_h: Array | None = None
 
 
@@ -40,7 +49,8 @@ class GRUCarry(NamedTuple):
 @jax.named_scope("gru_cell")
 def gru_cell(
     params: GRUParams, carry: GRUCarry, x: Array, *,
-    reset_after: bool = True, recurrent_mask: Array | None = None, dtype=None,
+    reset_after: bool = True, activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid,
+    clip: float | None = None, recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[GRUCarry, Array]:  # fmt: skip
     """Steps the gated recurrent unit, in the polarity h = u * n + (1 - u) * h.
 
@@ -57,8 +67,8 @@ def gru_cell(
     Args:
       params: `GRUParams(w_x [F, 3H], w_h [H, 3H], b [3H], b_h [H] or None)`.
       carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
-      reset_after: whether r multiplies after the recurrent product; then params.b_h is an array.
-      recurrent_mask, dtype: see `rnnjax.cells`.
+      reset_after: whether r multiplies after the recurrent product; then params.b_h is an array, as params.b is.
+      activation, gate_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
@@ -77,7 +87,7 @@ def gru_cell(
     """
     hidden = params.w_h.shape[0]
     check_step("gru_cell", params, carry, x, gates=3)
-    if (params.b_h is None) == reset_after:
+    if (params.b_h is None) == reset_after and (params.b is not None or params.b_h is not None):
         raise ValueError(
             f"gru_cell: expected params.b_h to be {'an array [H]' if reset_after else 'None'} with "
             f"reset_after={reset_after}, got {'None' if params.b_h is None else 'an array'}; make the parameters "
@@ -85,14 +95,16 @@ def gru_cell(
         )
     h = masked_h(carry.h, recurrent_mask)
     z_x = add_bias(matmul(x, params.w_x, h.dtype, dtype), params.b)
-    if params.b_h is not None:
+    if reset_after:
         z_h = matmul(h, params.w_h, h.dtype, dtype)
-        r, u = jnp.split(jax.nn.sigmoid(z_x[..., : 2 * hidden] + z_h[..., : 2 * hidden]), 2, axis=-1)
-        n = jnp.tanh(z_x[..., 2 * hidden :] + r * add_bias(z_h[..., 2 * hidden :], params.b_h))
+        z = clipped(z_x[..., : 2 * hidden] + z_h[..., : 2 * hidden], clip)
+        r, u = jnp.split(gate_activation(z), 2, axis=-1)
+        z_n = z_x[..., 2 * hidden :] + r * add_bias(z_h[..., 2 * hidden :], params.b_h)
     else:
         z_h = matmul(h, params.w_h[:, : 2 * hidden], h.dtype, dtype)
-        r, u = jnp.split(jax.nn.sigmoid(z_x[..., : 2 * hidden] + z_h), 2, axis=-1)
-        n = jnp.tanh(z_x[..., 2 * hidden :] + matmul(r * h, params.w_h[:, 2 * hidden :], h.dtype, dtype))
+        r, u = jnp.split(gate_activation(clipped(z_x[..., : 2 * hidden] + z_h, clip)), 2, axis=-1)
+        z_n = z_x[..., 2 * hidden :] + matmul(r * h, params.w_h[:, 2 * hidden :], h.dtype, dtype)
+    n = activation(clipped(z_n, clip))
     h = u * n + (1 - u) * carry.h
     return GRUCarry(h), h
 
@@ -118,10 +130,10 @@ def gru(input_size: int, hidden_size: int, *, reset_after: bool = True, **option
       >>> ys.shape
       (7, 2, 5)
     """
-    zero = {"b_h": (hidden_size,)} if reset_after else {}
     return make_cell(
-        gru_cell, GRUParams, GRUCarry, "run", input_size, hidden_size, options, zero=zero, reset_after=reset_after
-    )
+        gru_cell, GRUParams, GRUCarry, "run", input_size, hidden_size, options,
+        further_biases={"b_h": hidden_size} if reset_after else {}, reset_after=reset_after,
+    )  # fmt: skip
 
 
 @serializable
@@ -136,13 +148,15 @@ class SimpleGRUParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 @jax.named_scope("simple_gru_cell")
 def simple_gru_cell(
-    params: SimpleGRUParams, carry: GRUCarry, x: Array, *, recurrent_mask: Array | None = None, dtype=None
-) -> tuple[GRUCarry, Array]:
+    params: SimpleGRUParams, carry: GRUCarry, x: Array, *,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid, clip: float | None = None,
+    recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[GRUCarry, Array]:  # fmt: skip
     """Steps the simplified GRU, which has an update gate only.
 
         u = sigmoid(x W_xu + h W_hu + b_u)
@@ -154,7 +168,7 @@ def simple_gru_cell(
     Args:
       params: `SimpleGRUParams(w_x [F, 2H], w_h [H, 2H], b [2H])`.
       carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
-      recurrent_mask, dtype: see `rnnjax.cells`.
+      activation, gate_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
@@ -167,9 +181,10 @@ def simple_gru_cell(
       [4.0]
     """
     check_step("simple_gru_cell", params, carry, x, gates=2)
-    z_u, z_n = jnp.split(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), 2, axis=-1)
-    u = jax.nn.sigmoid(z_u)
-    h = u * jnp.tanh(z_n) + (1 - u) * carry.h
+    z = clipped(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), clip)
+    z_u, z_n = jnp.split(z, 2, axis=-1)
+    u = gate_activation(z_u)
+    h = u * activation(z_n) + (1 - u) * carry.h
     return GRUCarry(h), h
 
 

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Activation, Array, Cell, Initializer, serializable
-from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul
+from rnnjax.cells._common import CellOptions, add_bias, check_step, clipped, make_cell, masked_h, matmul
 from rnnjax.cells._gru import GRUCarry
 from rnnjax.cells._initializers import ones
 from rnnjax.cells._lstm import LSTMCarry
 
 
-def _norm(z: Array, scale: Array) -> Array:
-    """Computes LN(z; scale) = scale * (z - mean(z)) / sqrt(var(z) + 1e-5), over the last axis of z `[..., N]`."""
-    return jax.nn.standardize(z, axis=-1, epsilon=1e-5) * jnp.broadcast_to(scale.astype(z.dtype), z.shape)
+def _norm(z: Array, scale: Array, epsilon: float) -> Array:
+    """Computes LN(z; scale) = scale * (z - mean(z)) / sqrt(var(z) + epsilon), over the last axis of z `[..., N]`."""
+    return jax.nn.standardize(z, axis=-1, epsilon=epsilon) * jnp.broadcast_to(scale.astype(z.dtype), z.shape)
 
 
 @serializable
@@ -33,17 +33,19 @@ class LayerNormLSTMParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
     scale_x: Array
     scale_h: Array
     scale_c: Array
-    b_c: Array
+    b_c: Array | None
 
 
 @jax.named_scope("layer_norm_lstm_cell")
 def layer_norm_lstm_cell(
     params: LayerNormLSTMParams, carry: LSTMCarry, x: Array, *,
-    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid,
+    output_activation: Activation = jnp.tanh, clip: float | None = None,
+    epsilon: float = 1e-5, recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[LSTMCarry, Array]:  # fmt: skip
     """Steps the LSTM with layer normalisation of both products and of the cell state.
 
@@ -51,7 +53,7 @@ def layer_norm_lstm_cell(
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(LN(c; s_c) + b_c)
 
-    LN normalises over all 4H entries of a product, as the paper writes it, with epsilon 1e-5; its two additive
+    LN normalises over all 4H entries of a product, as the paper writes it, with an epsilon of 1e-5; its two additive
     terms are the one bias b, with the forget bias in it. Gates in the order i, f, g, o.
     Reference: Ba, Kiros & Hinton 2016, "Layer normalization", supplementary material.
 
@@ -59,7 +61,8 @@ def layer_norm_lstm_cell(
       params: `LayerNormLSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H], scale_x [4H], scale_h [4H], scale_c [H],
         b_c [H])`.
       carry, x: `LSTMCarry(h [..., H], c [..., H])` and `[..., F]`; c is the state before normalisation.
-      output_activation, recurrent_mask, dtype: see `rnnjax.cells`.
+      epsilon: added to the variance.
+      activation, gate_activation, output_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
@@ -77,18 +80,18 @@ def layer_norm_lstm_cell(
     """
     check_step("layer_norm_lstm_cell", params, carry, x, gates=4)
     h = masked_h(carry.h, recurrent_mask)
-    z_x = _norm(matmul(x, params.w_x, h.dtype, dtype), params.scale_x)
-    z_h = _norm(matmul(h, params.w_h, h.dtype, dtype), params.scale_h)
-    z_i, z_f, z_g, z_o = jnp.split(add_bias(z_x + z_h, params.b), 4, axis=-1)
-    c = jax.nn.sigmoid(z_f) * carry.c + jax.nn.sigmoid(z_i) * jnp.tanh(z_g)
-    h = jax.nn.sigmoid(z_o) * output_activation(add_bias(_norm(c, params.scale_c), params.b_c))
+    z_x = _norm(matmul(x, params.w_x, h.dtype, dtype), params.scale_x, epsilon)
+    z_h = _norm(matmul(h, params.w_h, h.dtype, dtype), params.scale_h, epsilon)
+    z_i, z_f, z_g, z_o = jnp.split(clipped(add_bias(z_x + z_h, params.b), clip), 4, axis=-1)
+    c = gate_activation(z_f) * carry.c + gate_activation(z_i) * activation(z_g)
+    h = gate_activation(z_o) * output_activation(add_bias(_norm(c, params.scale_c, epsilon), params.b_c))
     return LSTMCarry(h, c), h
 
 
 def layer_norm_lstm(
     input_size: int, hidden_size: int, *,
-    forget_bias: float = 1.0, output_activation: Activation = jnp.tanh, scale_init: Initializer = ones,
-    **options: Unpack[CellOptions],
+    forget_bias: float = 1.0, output_activation: Activation = jnp.tanh, epsilon: float = 1e-5,
+    scale_init: Initializer = ones, **options: Unpack[CellOptions],
 ) -> Cell:  # fmt: skip
     """Makes a `Cell` of `layer_norm_lstm_cell`, the LSTM with layer normalisation.
 
@@ -97,6 +100,7 @@ def layer_norm_lstm(
       hidden_size: H.
       forget_bias: the initial b_f; the other biases start from zero.
       output_activation: the function of LN(c) in h = o * tanh(LN(c)).
+      epsilon: added to the variance.
       scale_init: initialiser of the three gains.
       **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag)` for long memory.
 
@@ -112,7 +116,7 @@ def layer_norm_lstm(
     return make_cell(
         layer_norm_lstm_cell, LayerNormLSTMParams, LSTMCarry, "ifgo", input_size, hidden_size, options,
         biases={"f": forget_bias}, drawn={name: (scale_init, shape) for name, shape in shapes.items()},
-        zero={"b_c": (hidden_size,)}, output_activation=output_activation,
+        further_biases={"b_c": hidden_size}, output_activation=output_activation, epsilon=epsilon,
     )  # fmt: skip
 
 
@@ -130,15 +134,17 @@ class LayerNormGRUParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array  # the additive terms of LN in one
+    b: Array | None  # the additive terms of LN in one
     scale_x: Array
     scale_h: Array
 
 
 @jax.named_scope("layer_norm_gru_cell")
 def layer_norm_gru_cell(
-    params: LayerNormGRUParams, carry: GRUCarry, x: Array, *, recurrent_mask: Array | None = None, dtype=None
-) -> tuple[GRUCarry, Array]:
+    params: LayerNormGRUParams, carry: GRUCarry, x: Array, *,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid, clip: float | None = None,
+    epsilon: float = 1e-5, recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[GRUCarry, Array]:  # fmt: skip
     """Steps the GRU with layer normalisation of its products.
 
         [r, u] = sigmoid(LN(x W_x[r, u]; s_x) + LN(h W_h[r, u]; s_h) + b[r, u])
@@ -146,13 +152,14 @@ def layer_norm_gru_cell(
         h = u * n + (1 - u) * h
 
     LN normalises the 2H entries of the two gates together and the H entries of the candidate apart, as the
-    paper writes it, with epsilon 1e-5; its additive terms are the one bias b. Gates in the order r, u, n.
+    paper writes it, with an epsilon of 1e-5; its additive terms are the one bias b. Gates in the order r, u, n.
     Reference: Ba, Kiros & Hinton 2016, "Layer normalization", supplementary material.
 
     Args:
       params: `LayerNormGRUParams(w_x [F, 3H], w_h [H, 3H], b [3H], scale_x [3H], scale_h [3H])`.
       carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
-      recurrent_mask, dtype: see `rnnjax.cells`.
+      epsilon: added to the variance.
+      activation, gate_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
@@ -170,22 +177,25 @@ def layer_norm_gru_cell(
     h = masked_h(carry.h, recurrent_mask)
     z_x, z_h = matmul(x, params.w_x, h.dtype, dtype), matmul(h, params.w_h, h.dtype, dtype)
     gates, candidate = slice(None, 2 * hidden), slice(2 * hidden, None)
-    z = _norm(z_x[..., gates], params.scale_x[gates]) + _norm(z_h[..., gates], params.scale_h[gates])
-    r, u = jnp.split(jax.nn.sigmoid(add_bias(z, params.b[gates])), 2, axis=-1)
-    n_x = add_bias(_norm(z_x[..., candidate], params.scale_x[candidate]), params.b[candidate])
-    n = jnp.tanh(n_x + r * _norm(z_h[..., candidate], params.scale_h[candidate]))
+    b_gates, b_n = (None, None) if params.b is None else (params.b[gates], params.b[candidate])
+    z = _norm(z_x[..., gates], params.scale_x[gates], epsilon) + _norm(z_h[..., gates], params.scale_h[gates], epsilon)
+    r, u = jnp.split(gate_activation(clipped(add_bias(z, b_gates), clip)), 2, axis=-1)
+    n_x = add_bias(_norm(z_x[..., candidate], params.scale_x[candidate], epsilon), b_n)
+    n = activation(clipped(n_x + r * _norm(z_h[..., candidate], params.scale_h[candidate], epsilon), clip))
     h = u * n + (1 - u) * carry.h
     return GRUCarry(h), h
 
 
 def layer_norm_gru(
-    input_size: int, hidden_size: int, *, scale_init: Initializer = ones, **options: Unpack[CellOptions]
-) -> Cell:
+    input_size: int, hidden_size: int, *,
+    epsilon: float = 1e-5, scale_init: Initializer = ones, **options: Unpack[CellOptions],
+) -> Cell:  # fmt: skip
     """Makes a `Cell` of `layer_norm_gru_cell`, the GRU with layer normalisation.
 
     Args:
       input_size: F.
       hidden_size: H.
+      epsilon: added to the variance.
       scale_init: initialiser of both gains.
       **options: see `CellOptions`; `b_init=rnnjax.cells.chrono_init(max_lag, "run")` for long memory.
 
@@ -200,5 +210,5 @@ def layer_norm_gru(
     scale = (scale_init, (3 * hidden_size,))
     return make_cell(
         layer_norm_gru_cell, LayerNormGRUParams, GRUCarry, "run", input_size, hidden_size, options,
-        drawn={"scale_x": scale, "scale_h": scale},
+        drawn={"scale_x": scale, "scale_h": scale}, epsilon=epsilon,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Activation, Array, Cell, serializable
-from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
+from rnnjax.cells._common import CellOptions, check_step, clipped, make_cell, masked_h, preactivations
 
 
 @serializable
@@ -21,7 +21,7 @@ class LSTMParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 @serializable
@@ -40,7 +40,9 @@ class LSTMCarry(NamedTuple):
 @jax.named_scope("lstm_cell")
 def lstm_cell(
     params: LSTMParams, carry: LSTMCarry, x: Array, *,
-    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid,
+    output_activation: Activation = jnp.tanh, clip: float | None = None,
+    recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[LSTMCarry, Array]:  # fmt: skip
     """Steps the long short-term memory with a forget gate.
 
@@ -56,7 +58,7 @@ def lstm_cell(
     Args:
       params: `LSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H])`.
       carry, x: `LSTMCarry(h [..., H], c [..., H])` and `[..., F]`.
-      output_activation, recurrent_mask, dtype: see `rnnjax.cells`.
+      activation, gate_activation, output_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
@@ -71,10 +73,10 @@ def lstm_cell(
       [4.0]
     """
     check_step("lstm_cell", params, carry, x, gates=4)
-    z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
+    z = clipped(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), clip)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
-    c = jax.nn.sigmoid(z_f) * carry.c + jax.nn.sigmoid(z_i) * jnp.tanh(z_g)
-    h = jax.nn.sigmoid(z_o) * output_activation(c)
+    c = gate_activation(z_f) * carry.c + gate_activation(z_i) * activation(z_g)
+    h = gate_activation(z_o) * output_activation(c)
     return LSTMCarry(h, c), h
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell, serializable
-from rnnjax.cells._common import CellOptions, add_bias, check_step, make_cell, masked_h, matmul
+from rnnjax._types import Activation, Array, Cell, serializable
+from rnnjax.cells._common import CellOptions, add_bias, check_step, clipped, make_cell, masked_h, matmul
 from rnnjax.cells._gru import GRUCarry
 
 
@@ -22,13 +22,15 @@ class MGUParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 @jax.named_scope("mgu_cell")
 def mgu_cell(
-    params: MGUParams, carry: GRUCarry, x: Array, *, recurrent_mask: Array | None = None, dtype=None
-) -> tuple[GRUCarry, Array]:
+    params: MGUParams, carry: GRUCarry, x: Array, *,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid, clip: float | None = None,
+    recurrent_mask: Array | None = None, dtype=None,
+) -> tuple[GRUCarry, Array]:  # fmt: skip
     """Steps the minimal gated unit, whose one gate both forgets and resets.
 
         f = sigmoid(x W_xf + h W_hf + b_f)
@@ -41,7 +43,7 @@ def mgu_cell(
     Args:
       params: `MGUParams(w_x [F, 2H], w_h [H, 2H], b [2H])`.
       carry, x: `GRUCarry(h [..., H])` and `[..., F]`.
-      recurrent_mask, dtype: see `rnnjax.cells`; m multiplies h in both products.
+      activation, gate_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`; m multiplies h in both products.
 
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
@@ -57,8 +59,8 @@ def mgu_cell(
     check_step("mgu_cell", params, carry, x, gates=2)
     h = masked_h(carry.h, recurrent_mask)
     z_f, z_n = jnp.split(add_bias(matmul(x, params.w_x, h.dtype, dtype), params.b), 2, axis=-1)
-    f = jax.nn.sigmoid(z_f + matmul(h, params.w_h[:, :hidden], h.dtype, dtype))
-    n = jnp.tanh(z_n + matmul(f * h, params.w_h[:, hidden:], h.dtype, dtype))
+    f = gate_activation(clipped(z_f + matmul(h, params.w_h[:, :hidden], h.dtype, dtype), clip))
+    n = activation(clipped(z_n + matmul(f * h, params.w_h[:, hidden:], h.dtype, dtype), clip))
     h = f * n + (1 - f) * carry.h
     return GRUCarry(h), h
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Activation, Array, Cell, Initializer, serializable
-from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
+from rnnjax.cells._common import CellOptions, check_step, clipped, make_cell, masked_h, preactivations
 from rnnjax.cells._initializers import zeros
 from rnnjax.cells._lstm import LSTMCarry
 
@@ -24,14 +24,16 @@ class PeepholeLSTMParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
     w_c: Array
 
 
 @jax.named_scope("peephole_lstm_cell")
 def peephole_lstm_cell(
     params: PeepholeLSTMParams, carry: LSTMCarry, x: Array, *,
-    output_activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+    activation: Activation = jnp.tanh, gate_activation: Activation = jax.nn.sigmoid,
+    output_activation: Activation = jnp.tanh, clip: float | None = None,
+    recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[LSTMCarry, Array]:  # fmt: skip
     """Steps the LSTM whose gates look at the cell: i and f at the old c, o at the new one.
 
@@ -48,7 +50,7 @@ def peephole_lstm_cell(
     Args:
       params: `PeepholeLSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H], w_c [3, H])`.
       carry, x: `LSTMCarry(h [..., H], c [..., H])` and `[..., F]`.
-      output_activation, recurrent_mask, dtype: see `rnnjax.cells`.
+      activation, gate_activation, output_activation, clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
@@ -68,10 +70,10 @@ def peephole_lstm_cell(
     z = preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype)
     z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
     p_i, p_f, p_o = (jnp.broadcast_to(p.astype(z.dtype), carry.c.shape) for p in params.w_c)
-    i = jax.nn.sigmoid(z_i + p_i * carry.c)
-    f = jax.nn.sigmoid(z_f + p_f * carry.c)
-    c = f * carry.c + i * jnp.tanh(z_g)
-    h = jax.nn.sigmoid(z_o + p_o * c) * output_activation(c)
+    i = gate_activation(clipped(z_i + p_i * carry.c, clip))
+    f = gate_activation(clipped(z_f + p_f * carry.c, clip))
+    c = f * carry.c + i * activation(clipped(z_g, clip))
+    h = gate_activation(clipped(z_o + p_o * c, clip)) * output_activation(c)
     return LSTMCarry(h, c), h
 
 

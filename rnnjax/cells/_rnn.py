@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Activation, Array, Cell, serializable
-from rnnjax.cells._common import CellOptions, check_step, make_cell, masked_h, preactivations
+from rnnjax.cells._common import CellOptions, check_step, clipped, make_cell, masked_h, preactivations
 
 
 @serializable
@@ -21,7 +21,7 @@ class RNNParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 @serializable
@@ -38,7 +38,7 @@ class RNNCarry(NamedTuple):
 @jax.named_scope("rnn_cell")
 def rnn_cell(
     params: RNNParams, carry: RNNCarry, x: Array, *,
-    activation: Activation = jnp.tanh, recurrent_mask: Array | None = None, dtype=None,
+    activation: Activation = jnp.tanh, clip: float | None = None, recurrent_mask: Array | None = None, dtype=None,
 ) -> tuple[RNNCarry, Array]:  # fmt: skip
     """Steps the simple recurrent network.
 
@@ -51,7 +51,7 @@ def rnn_cell(
       params: `RNNParams(w_x [F, H], w_h [H, H], b [H])`.
       carry, x: `RNNCarry(h [..., H])` and `[..., F]`.
       activation: act, elementwise: `jnp.tanh`, `jax.nn.relu`, `jax.nn.identity`.
-      recurrent_mask, dtype: see `rnnjax.cells`.
+      clip, recurrent_mask, dtype: see `rnnjax.cells`.
 
     Returns:
       `(RNNCarry(h [..., H]), y [..., H])`, y = h.
@@ -64,20 +64,17 @@ def rnn_cell(
       [11.0]
     """
     check_step("rnn_cell", params, carry, x, gates=1)
-    h = activation(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype))
+    h = activation(clipped(preactivations(params, masked_h(carry.h, recurrent_mask), x, dtype), clip))
     return RNNCarry(h), h
 
 
-def rnn(
-    input_size: int, hidden_size: int, *, activation: Activation = jnp.tanh, **options: Unpack[CellOptions]
-) -> Cell:
+def rnn(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Cell:
     """Makes a `Cell` of `rnn_cell`, the simple recurrent network.
 
     Args:
       input_size: F.
       hidden_size: H.
-      activation: act of the equation.
-      **options: see `CellOptions`; `w_h_init=rnnjax.cells.identity_init()` for the ReLU RNN.
+      **options: see `CellOptions`; `activation=jax.nn.relu, w_h_init=rnnjax.cells.identity_init()` for the ReLU RNN.
 
     Returns:
       A `Cell` with `RNNParams` and `RNNCarry`; x is `[..., F]`, y is `[..., H]`.
@@ -90,4 +87,4 @@ def rnn(
       >>> ys.shape, carry.h.shape
       ((7, 2, 5), (2, 5))
     """
-    return make_cell(rnn_cell, RNNParams, RNNCarry, "n", input_size, hidden_size, options, activation=activation)
+    return make_cell(rnn_cell, RNNParams, RNNCarry, "n", input_size, hidden_size, options)

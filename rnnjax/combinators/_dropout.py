@@ -112,16 +112,17 @@ def dropout(
     if key is not None and (shape is None or len(shape) < 2):
         raise ValueError(f"dropout: expected shape to be that of the inputs xs [T, ..., F], got {shape}.")
     masks = _Masks() if key is None or shape is None else _draw_masks(cell, key, shape, rates, tied)
+    rows = () if shape is None else tuple(shape[1 : len(shape) - cell.feature_axes])
     zoned = any(rate > 0 for rate in jax.tree.leaves(rates.zoneout))
 
     def apply(params: Params, carry: DropoutCarry, x: Array) -> tuple[DropoutCarry, Array]:
         step = carry.step if shape is None else carry.step % shape[0]
-        x = _apply_mask(x, masks.input, step, tied)
+        x = _apply_mask(x, masks.input, step, rows, tied)
         new, y = _step(cell, params, carry.cell, x, masks.recurrent)
         if zoned:
-            new = _zone_out(carry.cell, new, y, step, masks.zoneout, rates.zoneout)
+            new = _zone_out(carry.cell, new, y, step, rows, masks.zoneout, rates.zoneout)
             y = new.h
-        return DropoutCarry(new, carry.step + 1), _apply_mask(y, masks.output, step, tied)
+        return DropoutCarry(new, carry.step + 1), _apply_mask(y, masks.output, step, rows, tied)
 
     def initial_carry(batch_shape: tuple[int, ...] = (), dtype=jnp.float32) -> DropoutCarry:
         return DropoutCarry(cell.initial_carry(batch_shape, dtype), jnp.zeros(batch_shape, jnp.int32))
@@ -140,12 +141,16 @@ def _check_rates(cell: Cell, input: float, output: float, recurrent: float, zone
         raise ValueError(f"dropout: expected zoneout to be a float or a carry of rates, got {zoneout}.")
     if recurrent and not hasattr(carry, "h"):
         raise ValueError(_NO_RECURRENT_MASK)
+    if (input and not cell.feature_axes) or (output and cell.feature_axes > 1):
+        part = "output" if output else "input"
+        raise ValueError(f"dropout: expected {part}=0 beside a cell with {cell.feature_axes} axes of features.")
     return _Rates(input, output, recurrent, of_leaves)
 
 
 def _draw_masks(cell: Cell, key: Key, shape: tuple[int, ...], rates: _Rates, tied: bool) -> _Masks:
     """Draws all masks of a dropout over inputs of this shape."""
-    length, *batch, features = shape
+    length, *batch = shape[: len(shape) - cell.feature_axes]
+    features = shape[len(shape) - cell.feature_axes :]
     key_input, key_output, key_recurrent, key_zoneout = jax.random.split(key, 4)
     over_time = batch if tied else (length, *batch)
     carry = _carry_shapes(cell, tuple(batch))
@@ -155,7 +160,7 @@ def _draw_masks(cell: Cell, key: Key, shape: tuple[int, ...], rates: _Rates, tie
 
     masks = _Masks()
     if rates.input:
-        masks = masks._replace(input=scaled(key_input, rates.input, *over_time, features))
+        masks = masks._replace(input=scaled(key_input, rates.input, *over_time, *features))
     if rates.output:
         size = known_output_size("dropout", cell)
         masks = masks._replace(output=scaled(key_output, rates.output, *over_time, size))
@@ -184,23 +189,22 @@ def _step(cell: Cell, params: Params, carry: Carry, x: Array, recurrent_mask: Ar
         raise ValueError(_NO_RECURRENT_MASK) from error
 
 
-def _mask_at(masks: Array, step: Array) -> Array:
-    """masks[step[b], b] for every row b: masks `[T, *batch, N]`, step `[*batch']` -> `[*batch', N]`."""
-    rows = masks.shape[1:-1]
+def _mask_at(masks: Array, step: Array, rows: tuple[int, ...]) -> Array:
+    """masks[step[b], b] for every row b: masks `[T, *rows, ...]`, step `[*rows]` -> `[*rows, ...]`."""
     if not rows:  # all rows share the masks
         return masks[step]
     if step.shape != rows:
         raise ValueError(
             f"dropout: expected inputs with the batch shape {rows} that the masks were drawn for, got {step.shape}."
         )
-    return jnp.take_along_axis(masks, step.reshape(1, *rows, 1), axis=0)[0]
+    return jnp.take_along_axis(masks, step.reshape(1, *rows, *(1,) * (masks.ndim - 1 - len(rows))), axis=0)[0]
 
 
-def _apply_mask(x: Array, mask: Array | None, step: Array, tied: bool) -> Array:
+def _apply_mask(x: Array, mask: Array | None, step: Array, rows: tuple[int, ...], tied: bool) -> Array:
     """mask * x, with the mask of this step if masks are not tied."""
     if mask is None:
         return x
-    mask = mask if tied else _mask_at(mask, step)
+    mask = mask if tied else _mask_at(mask, step, rows)
     _check_mask(mask, x)
     return x * jnp.broadcast_to(mask.astype(x.dtype), x.shape)
 
@@ -210,7 +214,9 @@ def _check_mask(mask: Array, x: Array) -> None:
         raise ValueError(f"dropout: expected an array whose last axes are {mask.shape}, as drawn, got {x.shape}.")
 
 
-def _zone_out(old: Carry, new: Carry, y: Array, step: Array, stays: Carry | None, rates: Carry) -> Carry:
+def _zone_out(
+    old: Carry, new: Carry, y: Array, step: Array, rows: tuple[int, ...], stays: Carry | None, rates: Carry
+) -> Carry:
     """z * old + (1 - z) * new, leaf by leaf; z is the expectation where there are no masks."""
     if y is not getattr(new, "h", None):
         raise ValueError(
@@ -219,7 +225,7 @@ def _zone_out(old: Carry, new: Carry, y: Array, step: Array, stays: Carry | None
         )
     if stays is None:
         return jax.tree.map(lambda a, b, z: z * a + (1 - z) * b, old, new, rates)
-    return jax.tree.map(lambda a, b, z: jnp.where(_mask_at(z, step), a, b), old, new, stays)
+    return jax.tree.map(lambda a, b, z: jnp.where(_mask_at(z, step, rows), a, b), old, new, stays)
 
 
 def _carry_shapes(cell: Cell, batch_shape: tuple[int, ...] = ()) -> Carry:

@@ -63,7 +63,7 @@ def projected(cell: Cell, size: int, *, w_init: Initializer = glorot, param_dtyp
         z = jnp.matmul(y, params.w.astype(y.dtype))
         return carry, z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
 
-    return Cell(init, cell.initial_carry, apply, cell.input_size, size)
+    return Cell(init, cell.initial_carry, apply, cell.input_size, size, cell.feature_axes)
 
 
 @serializable
@@ -81,14 +81,15 @@ class LayerNormParams(NamedTuple):
     b: Array
 
 
-def layer_norm(cell: Cell, *, param_dtype=jnp.float32) -> Cell:
-    """Normalises the features of a cell's output z: y = scale * (z - mean(z)) / sqrt(var(z) + 1e-5) + b.
+def layer_norm(cell: Cell, *, epsilon: float = 1e-5, param_dtype=jnp.float32) -> Cell:
+    """Normalises the features of a cell's output z: y = scale * (z - mean(z)) / sqrt(var(z) + epsilon) + b.
 
     What flows back into the recurrence is not normalised; `layer_norm_lstm` and `layer_norm_gru` do that.
     Reference: Ba, Kiros & Hinton 2016, "Layer normalization".
 
     Args:
       cell: a `Cell` with outputs `[..., H]`, H its output_size.
+      epsilon: added to the variance.
       param_dtype: dtype of scale and b.
 
     Returns:
@@ -112,8 +113,8 @@ def layer_norm(cell: Cell, *, param_dtype=jnp.float32) -> Cell:
     def apply(params: LayerNormParams, carry: Carry, x: Any) -> tuple[Carry, Array]:
         carry, y = cell.apply(params.cell, carry, x)
         check_output("layer_norm", y, hidden)
-        z = jax.nn.standardize(y, axis=-1, epsilon=1e-5)
+        z = jax.nn.standardize(y, axis=-1, epsilon=epsilon)
         scale, b = (jnp.broadcast_to(p.astype(z.dtype), z.shape) for p in (params.scale, params.b))
         return carry, z * scale + b
 
-    return Cell(init, cell.initial_carry, apply, cell.input_size, hidden)
+    return Cell(init, cell.initial_carry, apply, cell.input_size, hidden, cell.feature_axes)

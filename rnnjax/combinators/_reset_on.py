@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax import _masking as masking
 from rnnjax._types import Array, Carry, Cell, Params, serializable
 
@@ -50,8 +51,8 @@ def reset_on(cell: Cell) -> Cell:
         if not isinstance(x, ResetInput) or x.reset.dtype != jnp.bool_:
             got = f"a reset of dtype {x.reset.dtype}" if isinstance(x, ResetInput) else type(x).__name__
             raise TypeError(f"reset_on: expected the input to be ResetInput(x, reset) with a boolean reset, got {got}.")
-        batch_shape = jax.tree.leaves(x.x)[0].shape[:-1]
-        initial = jax.tree.map(lambda a, b: a.astype(b.dtype), cell.initial_carry(batch_shape), carry)
+        start = cell.initial_carry(checks.batch_shape_of(cell, x.x))
+        initial = jax.tree.map(lambda a, b: a.astype(b.dtype), start, carry)
         return cell.apply(params, masking.select(x.reset, initial, carry), x.x)
 
     return cell._replace(apply=apply)

@@ -41,4 +41,4 @@ def residual(cell: Cell) -> Cell:
         return carry, x.astype(y.dtype) + y
 
     size = cell.output_size if cell.input_size is None else cell.input_size
-    return Cell(cell.init, cell.initial_carry, apply, size, size)
+    return Cell(cell.init, cell.initial_carry, apply, size, size, cell.feature_axes)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Array, Carry, Cell, Params, serializable
 from rnnjax.diagnostics._floating import floating, with_floating
 from rnnjax.recurrence import unroll
@@ -63,7 +64,7 @@ def gradient_norms(
       [0.0625, 0.125, 0.25, 0.5]
     """
     first = jax.tree.leaves(xs)[0]
-    steps, batch_shape = first.shape[0], first.shape[1:-1]
+    steps, batch_shape = first.shape[0], checks.batch_shape_of(cell, xs, time=True)
     start = cell.initial_carry(batch_shape, first.dtype) if carry is None else carry
 
     def apply(params: Params, carry: Carry, step: _Nudged) -> tuple[Carry, Any]:
@@ -71,7 +72,7 @@ def gradient_norms(
         return cell.apply(params, with_floating(carry, list(moved)), step.x)
 
     def loss(nudges: list[Array]) -> Array:
-        nudged = Cell(cell.init, cell.initial_carry, apply)
+        nudged = cell._replace(apply=apply)
         return loss_fn(*unroll(nudged, params, _Nudged(xs, nudges), start, lengths=lengths))
 
     gradients = jax.grad(loss)([jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in floating(start)])

@@ -1,6 +1,7 @@
 """The loop over time: scan, cells lifted over it, and what is said about them."""
 
 from rnnjax.recurrence._explain import explain
+from rnnjax.recurrence._hold import hold_outputs
 from rnnjax.recurrence._layers import unroll_layers
 from rnnjax.recurrence._reference import unroll_reference
 from rnnjax.recurrence._scan import scan
@@ -9,6 +10,7 @@ from rnnjax.recurrence._unroll import unroll
 
 __all__ = [
     "explain",
+    "hold_outputs",
     "scan",
     "tbptt",
     "unroll",

@@ -1,7 +1,8 @@
 """Checks of a call: its arguments are checked once, at the door, and brought into time-major form.
 
 The shared assumption: inputs are `xs [T, ..., F]`, an array or a pytree of arrays `[T, ...]` whose first leaf is
-one; the axes between time and features are the batch shape. Masks, lengths and resets have leading axes of the
+one; the axes between time and features are the batch shape. A cell may have no axis of features, or several
+(`Cell.feature_axes`). Masks, lengths and resets have leading axes of the
 batch shape, often just `[B]`, and hold for all axes behind them.
 """
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax import _checks as checks
 from rnnjax import _masking as masking
 from rnnjax._types import Array, Carry, Cell
 
@@ -54,18 +56,20 @@ def swap_time(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time_major: bool) -> Call:
-    """The inputs of a call, time-major; raises unless they fit each other."""
-    axes = "[T, ..., F]" if time_major else "[B, T, ..., F]"
+def check_inputs(where: str, cell: Cell, xs: Any, lengths: Any, mask: Any, resets: Any, time_major: bool) -> Call:
+    """The inputs of a call, time-major; raises unless they fit each other and the cell that reads them first."""
+    check_cell(where, cell)
+    features = ", F" if cell.feature_axes else ""
+    axes = f"[T, ...{features}]" if time_major else f"[B, T, ...{features}]"
     xs = jax.tree.map(jnp.asarray, xs)
     leaves = jax.tree.leaves(xs)
-    if not leaves or leaves[0].ndim < (2 if time_major else 3):
+    if not leaves or leaves[0].ndim < cell.feature_axes + (1 if time_major else 2):
         got = leaves[0].shape if leaves else "no array"
-        raise ValueError(f"{where}: expected xs of shape {axes}, got {got}; the last axis is features.")
+        remedy = "; the last axis is features" * bool(cell.feature_axes)
+        raise ValueError(f"{where}: expected xs of shape {axes}, got {got}{remedy}.")
     if not time_major:
         xs = swap_time(xs)
-    length, *batch = jax.tree.leaves(xs)[0].shape[:-1]
-    batch_shape = tuple(batch)
+    length, batch_shape = jax.tree.leaves(xs)[0].shape[0], checks.batch_shape_of(cell, xs, time=True)
     for leaf in jax.tree.leaves(xs):
         if leaf.ndim < 1 or leaf.shape[0] != length:
             raise ValueError(f"{where}: expected every leaf of xs to have {length} steps, got shape {leaf.shape}.")
@@ -83,12 +87,16 @@ def check_inputs(where: str, xs: Any, lengths: Any, mask: Any, resets: Any, time
     return Call(Steps(xs, mask, resets), length, batch_shape)
 
 
-def check_carry(where: str, cell: Cell, call: Call, carry: Carry | None, name: str = "carry") -> Start:
-    """Where a cell starts: from the carry, which is checked, or from the initial one if it is None."""
+def check_cell(where: str, cell: Any) -> None:
+    """Raises TypeError for what is no `Cell`."""
     if not isinstance(cell, Cell):
         got, several = getattr(cell, "__name__", type(cell).__name__), isinstance(cell, (list, tuple))
         remedy = "use unroll_layers for several" if several else "call its constructor with sizes"
         raise TypeError(f"{where}: expected a Cell, got {got}; {remedy}.")
+
+
+def check_carry(where: str, cell: Cell, call: Call, carry: Carry | None, name: str = "carry") -> Start:
+    """Where a cell starts: from the carry, which is checked, or from the initial one if it is None."""
     wide = jax.tree.leaves(call.steps.x)[0].dtype == jnp.float64
     initial = cell.initial_carry(call.batch_shape, jnp.float64 if wide else jnp.float32)
     if carry is None:

@@ -50,7 +50,7 @@ def unroll_reference(
       >>> bool(jnp.allclose(slow, fast, atol=1e-6))
       True
     """
-    call = check_inputs("unroll_reference", xs, lengths, mask, resets, time_major)
+    call = check_inputs("unroll_reference", cell, xs, lengths, mask, resets, time_major)
     carry, initial = check_carry("unroll_reference", cell, call, carry)
     outputs: dict[int, Any] = {}
     for t in reversed(range(call.length)) if reverse else range(call.length):

@@ -50,7 +50,7 @@ def tbptt(
       >>> jax.grad(reach)(jnp.ones((5, 1)))[:, 0].tolist()  # the last block is one step
       [0.0, 0.0, 0.0, 0.0, 1.0]
     """
-    call = check_inputs("tbptt", xs, lengths, mask, resets, time_major)
+    call = check_inputs("tbptt", cell, xs, lengths, mask, resets, time_major)
     start = check_carry("tbptt", cell, call, carry)
     options = Options(truncate=check_steps("tbptt", "steps", steps))
     carry, ys = run_loop(cell, params, start, call, options)

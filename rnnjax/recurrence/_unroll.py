@@ -1,7 +1,8 @@
 """A cell lifted over time.
 
 The shared assumption: inputs are `xs [T, ..., F]`, an array or a pytree of arrays `[T, ...]` whose first leaf is
-one; the axes between time and features are the batch shape. A step whose mask is false is skipped: it keeps the
+one; the axes between time and features are the batch shape. A cell of tokens or scalars has inputs `[T, ...]`
+(`Cell.feature_axes`). A step whose mask is false is skipped: it keeps the
 carry, emits zeros, and neither its x nor its reset matters, not even as NaN.
 """
 
@@ -64,7 +65,7 @@ def unroll(
       ((7, 2, 5), 0.0, True)
     """
     options = check_options("unroll", reverse, remat, chunk, method)
-    call = check_inputs("unroll", xs, lengths, mask, resets, time_major)
+    call = check_inputs("unroll", cell, xs, lengths, mask, resets, time_major)
     start = check_carry("unroll", cell, call, carry)
     carry, ys = run_loop(cell, params, start, call, options)
     return carry, ys if time_major else swap_time(ys)

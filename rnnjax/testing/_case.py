@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rnnjax._checks import batch_shape_of
 from rnnjax._types import Cell
 from rnnjax.testing._programs import drawn_params, is_float
 
@@ -62,7 +63,7 @@ def example(case: Case, batch_shape: tuple[int, ...] = (BATCH,)) -> tuple[Any, A
     """Parameters, a carry that is not the initial one, and inputs `[LENGTH, *batch_shape, F]`."""
     xs = inputs(case, LENGTH, batch_shape)
     params = noisy(drawn_params(case.cell)(jax.random.key(case.seed)), case.seed)
-    return params, noisy(case.cell.initial_carry(batch_shape_of(xs)), case.seed + 1), xs
+    return params, noisy(case.cell.initial_carry(batch_shape_of(case.cell, xs, time=True)), case.seed + 1), xs
 
 
 def inputs(case: Case, length: int, batch_shape: tuple[int, ...]) -> Any:
@@ -79,11 +80,6 @@ def noisy(tree: Any, seed: int) -> Any:
         return leaf + (0.3 * rng.standard_normal(leaf.shape)).astype(leaf.dtype) if is_float(leaf) else leaf
 
     return jax.tree.map(add, tree)
-
-
-def batch_shape_of(xs: Any) -> tuple[int, ...]:
-    """All axes of xs `[T, ..., F]` between time and features."""
-    return jax.tree.leaves(xs)[0].shape[1:-1]
 
 
 def at(tree: Any, index: Any) -> Any:

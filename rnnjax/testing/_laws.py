@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._checks import batch_shape_of
 from rnnjax.recurrence import tbptt, unroll, unroll_reference
-from rnnjax.testing._case import BATCH, LENGTH, Case, at, batch_shape_of, example, inputs
+from rnnjax.testing._case import BATCH, LENGTH, Case, at, example, inputs
 from rnnjax.testing._programs import floats, is_float, quick_jit, results, rows, step, values, with_floats
 
 FULL = np.full(BATCH, LENGTH)
@@ -24,9 +25,9 @@ def carry_is_a_fixed_point(case: Case) -> None:
     for batch_shape in ((), (BATCH,), (2, BATCH)):
         xs = inputs(case, 1, batch_shape)
         for carry_dtype, dtype in itertools.product((jnp.float32, jnp.bfloat16), repeat=2):
-            initial = functools.partial(case.cell.initial_carry, batch_shape_of(xs), carry_dtype)
+            initial = functools.partial(case.cell.initial_carry, batch_shape_of(case.cell, xs, time=True), carry_dtype)
             carry = jax.eval_shape(initial)
-            _check_initial_carry(carry, batch_shape_of(xs), jnp.dtype(carry_dtype))
+            _check_initial_carry(carry, batch_shape_of(case.cell, xs, time=True), jnp.dtype(carry_dtype))
             what = f"batch shape {batch_shape}, carry {jnp.dtype(carry_dtype)}, params and x {jnp.dtype(dtype)}"
             try:
                 returned = jax.eval_shape(case.cell.apply, _cast(params, dtype), carry, _cast(at(xs, 0), dtype))
@@ -73,7 +74,7 @@ def declared_sizes_are_true(case: Case) -> None:
     """input_size and output_size, where the cell states them, are the features of x and y `[B, ...]` (first leaves)."""
     cell, xs = case.cell, inputs(case, 1, (BATCH,))
     params = jax.eval_shape(cell.init, jax.random.key(0))
-    carry = jax.eval_shape(functools.partial(cell.initial_carry, batch_shape_of(xs)))
+    carry = jax.eval_shape(functools.partial(cell.initial_carry, batch_shape_of(case.cell, xs, time=True)))
     _, y = jax.eval_shape(cell.apply, params, carry, at(xs, 0))
     for name, tree, size in (("input_size", at(xs, 0), cell.input_size), ("output_size", y, cell.output_size)):
         shape = jax.tree.leaves(tree)[0].shape
@@ -157,7 +158,8 @@ def resets_start_afresh(case: Case) -> None:
     resets[t] = True
     got = values(case.cell)(params, xs, carry, resets=resets)
     _, before = _loop(case, params, at(xs, slice(0, t)), carry)
-    carries, after = _loop(case, params, at(xs, slice(t, None)), case.cell.initial_carry(batch_shape_of(xs)))
+    start = case.cell.initial_carry(batch_shape_of(case.cell, xs, time=True))
+    carries, after = _loop(case, params, at(xs, slice(t, None)), start)
     assert_same(got, (carries[-1], _stacked(before + after)))
     run = functools.partial(results(case.cell), params, xs, carry)
     assert_same(run(lengths=FULL, resets=resets).values, got)

@@ -24,6 +24,10 @@ def reset_inputs(seed, length, batch_shape):
     return rnnjax.combinators.ResetInput(testing.float_inputs(F)(seed, length, batch_shape), flags)
 
 
+def token_inputs(seed, length, batch_shape):
+    return np.random.default_rng(seed).integers(0, 11, (length, *batch_shape), dtype=np.int32)
+
+
 def dropped(cell, **rates):
     # Masks shared by all rows, so that the table's laws may run it over any batch shape.
     return rnnjax.dropout(cell, key=jax.random.key(7), shape=(11, F), **rates)
@@ -44,8 +48,17 @@ TABLE: dict[str, Entry] = {
     "mgu": Entry(rnnjax.mgu(F, H)),
     "layer_norm_lstm": Entry(rnnjax.layer_norm_lstm(F, H)),
     "layer_norm_gru": Entry(rnnjax.layer_norm_gru(F, H)),
+    "lstmp": Entry(rnnjax.lstmp(F, H, 2)),
+    "gru_clipped": Entry(rnnjax.gru(F, H, gate_activation=jax.nn.hard_sigmoid, clip=0.7)),
+    "lstm_without_biases": Entry(rnnjax.lstm(F, H, use_bias=False, activation=jax.nn.soft_sign)),
     "conv_lstm": Entry(rnnjax.conv_lstm(2, 3), testing.float_inputs(2, space=(5, 4))),
     "conv_lstm_1d": Entry(rnnjax.conv_lstm(2, 3, kernel_shape=(2,)), testing.float_inputs(2, space=(5,))),
+    "conv_lstm_strided": Entry(
+        rnnjax.conv_lstm(2, 3, stride=(2, 1), padding="VALID", space=(5, 4)), testing.float_inputs(2, space=(5, 4))
+    ),
+    "embedded": Entry(rnnjax.combinators.embedded(rnnjax.gru(F, H), 11), token_inputs),
+    "keep_carries": Entry(rnnjax.combinators.keep_carries(rnnjax.lstm(F, H))),
+    "stack_with_skips": Entry(rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(F + H, 7)], skip_connections=True)),
     "stack": Entry(rnnjax.stack([rnnjax.lstm(F, H), rnnjax.gru(H, 7), rnnjax.rnn(7, 2)])),
     "residual": Entry(rnnjax.residual(rnnjax.lstm(F, F))),
     "projected": Entry(rnnjax.projected(rnnjax.lstm(F, H), 2)),
