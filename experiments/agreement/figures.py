@@ -20,8 +20,16 @@ def _draw(axes: Sequence[Any], scores: Mapping[str, Any], at: int) -> None:
     for cell, (distances, attractors, _) in scores.items():
         for axis, found in zip(axes, (distances, attractors), strict=True):
             mean, low, high = np.array([*found.values()]).T
-            reach = np.maximum([mean - low, high - mean], 0)  # rounding, where all are right
-            axis.errorbar([*found], mean, reach, label=cell, capsize=3, elinewidth=1.2, markersize=6, **STYLES[cell])
+            axis.errorbar(
+                [*found],
+                mean,
+                [mean - low, high - mean],
+                label=cell,
+                capsize=3,
+                elinewidth=1.2,
+                markersize=6,
+                **STYLES[cell],
+            )
     for axis in axes:
         axis.axhline(0.5, color="0.4", linestyle=":", label="chance")
         axis.set_ylim(top=1.03)

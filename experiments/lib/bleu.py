@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import sacrebleu
 
-from experiments.lib.intervals import Interval
+from experiments.lib.intervals import Interval, around
 
 
 def bleu(found: Sequence[str], references: Sequence[Sequence[str]]) -> Interval:
@@ -22,4 +22,4 @@ def bleu(found: Sequence[str], references: Sequence[Sequence[str]]) -> Interval:
     most = max(map(len, references))
     streams = [[known[i] if i < len(known) else None for known in references] for i in range(most)]
     mean = sacrebleu.corpus_bleu(list(found), streams).score
-    return Interval(mean, *map(float, np.percentile(drawn, [2.5, 97.5])))
+    return around(mean, *np.percentile(drawn, [2.5, 97.5]))

@@ -45,9 +45,17 @@ def _means_of_blocks(values: np.ndarray, block: int, seed: int) -> np.ndarray:
     return np.stack([column[blocks].mean(axis=1) for column in sums.T], axis=1) / block
 
 
+def around(mean: float, low: float, high: float) -> Interval:
+    """Makes an interval that has its mean inside, whatever rounding did to its ends.
+
+    >>> around(1.0, 0.9, 1 - 1e-16)
+    Interval(mean=1.0, low=0.9, high=1.0)
+    """
+    return Interval(float(mean), min(float(low), float(mean)), max(float(high), float(mean)))
+
+
 def _interval(mean: float, drawn: np.ndarray) -> Interval:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(mean), float(low), float(high))
+    return around(mean, *np.percentile(drawn, [2.5, 97.5]))
 
 
 def resampled(statistic: Callable[[np.ndarray], float], count: int, *, seed: int = 0) -> Interval:
@@ -58,8 +66,7 @@ def resampled(statistic: Callable[[np.ndarray], float], count: int, *, seed: int
     """
     rng = np.random.default_rng(seed)
     drawn = [statistic(rng.integers(count, size=count)) for _ in range(1000)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(statistic(np.arange(count)), float(low), float(high))
+    return _interval(statistic(np.arange(count)), np.array(drawn))
 
 
 def wilson(right: np.ndarray) -> Interval:
@@ -71,4 +78,4 @@ def wilson(right: np.ndarray) -> Interval:
     mean, count, z = float(right.mean()), right.shape[-1], 1.96
     middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
-    return Interval(mean, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+    return around(mean, max(0.0, middle - half), min(1.0, middle + half))

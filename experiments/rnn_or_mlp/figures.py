@@ -18,9 +18,10 @@ def draw_table(folder: Path, cell: str, found: Mapping[str, Mapping[str, Interva
     with plots.figure(path, title=title, x="right", y="", size=(9.5, 5.2)) as axes:
         for i, (model, label) in enumerate({"rnn": cell, "mlp": "MLP"}.items()):
             mean, low, high = np.array([pair[model] for pair in found.values()]).T
-            reach = np.maximum([mean - low, high - mean], 0)  # rounding, where all are right
-            style = {"color": plots.COLOURS[i], "hatch": ("", "//")[i], "edgecolor": "white"}
-            axes.barh(np.arange(len(mean)) + 0.4 * i - 0.2, mean, 0.38, xerr=reach, capsize=3, label=label, **style)
+            style = {"color": plots.COLOURS[i], "hatch": ("", "//")[i], "edgecolor": "white", "capsize": 3}
+            axes.barh(
+                np.arange(len(mean)) + 0.4 * i - 0.2, mean, 0.38, xerr=[mean - low, high - mean], label=label, **style
+            )
         for row, name in enumerate(found):
             at, label = [best[name]] * 2, None if row else "best possible"
             axes.plot(at, [row - 0.42, row + 0.42], color=plots.COLOURS[6], label=label)
@@ -41,9 +42,8 @@ def draw_lengths(folder: Path, config: Any, lengths: Mapping[str, np.ndarray], l
             for i, (model, label) in enumerate({"rnn": config.cell, "mlp": "MLP"}.items()):
                 right = learned[name, model].right
                 mean, low, high = np.array([wilson(right[:, steps == length]) for length in config.tested]).T
-                reach = np.maximum([mean - low, high - mean], 0)
                 style = {"color": plots.COLOURS[i], "marker": "os"[i], "linestyle": ("-", "--")[i], "capsize": 3}
-                axis.errorbar(config.tested, mean, reach, label=label, **style)
+                axis.errorbar(config.tested, mean, [mean - low, high - mean], label=label, **style)
             axis.axhline(0.5, color="0.3", linestyle=":", label="chance")
             axis.axvspan(config.shortest, config.longest, color="0.9", zorder=0, label="trained on")
             axis.set(title=ASKED[name], xlabel="length (steps)", ylim=(None, 1.03))

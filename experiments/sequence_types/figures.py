@@ -75,9 +75,9 @@ def draw_accuracies(folder: Path, found: Mapping[str, Sequence[Interval]]) -> No
     with plots.figure(folder / "accuracy.png", title=title, x=x, y="", size=(10.0, 4.0)) as axes:
         for which, (label, marker) in enumerate((("with recurrence", "o"), ("without", "s"))):
             means, low, high = np.array([both[which] for both in found.values()]).T
-            rows, errors = np.arange(len(means)) + 0.12 * (2 * which - 1), np.stack([means - low, high - means])
+            rows = np.arange(len(means)) + 0.12 * (2 * which - 1)
             style = {"fmt": marker, "color": plots.COLOURS[which], "capsize": 4, "label": label}
-            axes.errorbar(means, rows, xerr=errors.clip(0), **style)
+            axes.errorbar(means, rows, xerr=[means - low, high - means], **style)
         axes.set_yticks(range(len(found)), list(map(title_of, found)))
         axes.invert_yaxis()
         axes.set_xlim(-0.03, 1.03)
