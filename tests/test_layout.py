@@ -28,6 +28,7 @@ ARROWS = {
     "training": {"data", "losses"},
     "diagnostics": {"recurrence"},
     "testing": {"recurrence"},
+    "convert": {"cells"},
     "flax": set(),
 }
 WITHIN_BOTTOM = {
