@@ -11,7 +11,7 @@ from flax import nnx
 from helpers import assert_close, assert_same, normal
 
 import rnnjax
-from rnnjax.flax import nnx_params, unwrap
+from rnnjax.flax.nnx import nnx_params, unwrap
 
 T, B, F, H = 7, 2, 3, 5
 CELL = rnnjax.stack([rnnjax.rnn(F, H), rnnjax.gru(H, H, reset_after=False)])  # nested tuples, and a b_h of None

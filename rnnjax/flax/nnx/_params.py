@@ -28,7 +28,7 @@ def nnx_params(params: Params) -> Any:
     Example:
       >>> import jax, jax.numpy as jnp, optax, rnnjax
       >>> from flax import nnx
-      >>> from rnnjax.flax import nnx_params, unwrap
+      >>> from rnnjax.flax.nnx import nnx_params, unwrap
       >>> cell = rnnjax.lstm(3, 5)
       >>> class Reader(nnx.Module):
       ...     def __init__(self, rngs):
@@ -74,7 +74,7 @@ def unwrap(params: Params) -> Params:
     Example:
       >>> import jax, rnnjax
       >>> from flax import nnx
-      >>> from rnnjax.flax import nnx_params, unwrap
+      >>> from rnnjax.flax.nnx import nnx_params, unwrap
       >>> module = nnx.Module()
       >>> module.gru = nnx_params(rnnjax.gru(3, 5).init(jax.random.key(0)))
       >>> type(module.gru.w_x).__name__, unwrap(module.gru).w_x.shape
