@@ -29,7 +29,7 @@ ARROWS = {
     "diagnostics": {"recurrence"},
     "testing": {"recurrence"},
     "convert": {"cells"},
-    "flax": set(),
+    "flax": {"cells", "recurrence", "attention", "seq2seq"},
 }
 WITHIN_BOTTOM = {
     "_jaxlib_check": set(),

@@ -26,19 +26,19 @@ class CellModule(linen.RNNCellBase):
     """What all cells of this namespace share: a subclass says in `make` which cell it is."""
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
-        """The cell, for inputs of so many features."""
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
         raise NotImplementedError
 
     @linen.compact
-    def bound(self, input_size: int) -> Bound:
-        """The cell and its parameters, which are made at the first call."""
-        cell = self.make(input_size)
+    def bound(self, carry: Any, inputs: Any) -> Bound:
+        """The cell and its parameters, which are made at the first call; as in Flax, the carry tells the size of h."""
+        cell = self.make(last_size(inputs), last_size(carry))
         return Bound(cell, self.param("cell", cell.init))
 
     def __call__(self, carry: Any, inputs: Any) -> tuple[Any, Any]:
         """Steps the cell: `(carry, inputs [..., F]) -> (carry, y [..., H])`."""
-        cell, params = self.bound(last_size(inputs))
+        cell, params = self.bound(carry, inputs)
         after, y = cell.apply(params, self.ours(carry), self.as_inputs(inputs))
         return self.theirs(after), y
 
@@ -58,9 +58,9 @@ class CellModule(linen.RNNCellBase):
         return carry
 
 
-def last_size(inputs: Any) -> int:
-    """Features of inputs, in their first leaf; 1 where there is no axis."""
-    shape = jnp.shape(jax.tree.leaves(inputs)[0])
+def last_size(tree: Any) -> int:
+    """The last axis of the first leaf; 1 where there is none."""
+    shape = jnp.shape(next(iter(jax.tree.leaves(tree)), 0))
     return shape[-1] if shape else 1
 
 
@@ -84,7 +84,7 @@ class RNNCell(CellModule):
     cell: Cell
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
+    def make(self, input_size: int, hidden_size: int) -> Cell:
         """The cell."""
         return self.cell
 
@@ -114,7 +114,7 @@ class _FlaxCell(CellModule, kw_only=True):
     @linen.nowrap
     def ours(self, carry: Any) -> Any:
         """Flax's carry as ours."""
-        return from_flax(self.make(1).initial_carry(), carry)
+        return from_flax(self.make(1, 1).initial_carry(), carry)
 
     @linen.nowrap
     def theirs(self, carry: Any) -> Any:
@@ -124,7 +124,8 @@ class _FlaxCell(CellModule, kw_only=True):
     @linen.nowrap
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Any:
         """Makes the carry to start from, drawn by carry_init, for inputs of one step of this shape, `[..., F]`."""
-        like = self.theirs(self.make(1).initial_carry(input_shape[:-1], self.param_dtype))
+        cell = self.make(1, self.features)
+        like = self.theirs(cell.initial_carry(input_shape[:-1], self.param_dtype))
         leaves, structure = jax.tree.flatten(like)
         keys = jax.random.split(rng, len(leaves))
         drawn = [self.carry_init(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
@@ -171,10 +172,10 @@ class LSTMCell(_FlaxCell):
     bias_init: Initializer = _zeros
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
-        """The cell, for inputs of so many features."""
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
         return cells.lstm(
-            input_size, self.features, activation=self.activation_fn, output_activation=self.activation_fn,
+            input_size, hidden_size, activation=self.activation_fn, output_activation=self.activation_fn,
             gate_activation=self.gate_fn, w_x_init=self.kernel_init, w_h_init=self.recurrent_kernel_init,
             b_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
         )  # fmt: skip
@@ -208,10 +209,10 @@ class GRUCell(_FlaxCell):
     bias_init: Initializer = _zeros
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
-        """The cell, for inputs of so many features."""
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
         return cells.gru(
-            input_size, self.features, activation=self.activation_fn, gate_activation=self.gate_fn,
+            input_size, hidden_size, activation=self.activation_fn, gate_activation=self.gate_fn,
             w_x_init=self.kernel_init, w_h_init=self.recurrent_kernel_init, b_init=self.bias_init, dtype=self.dtype,
             param_dtype=self.param_dtype,
         )  # fmt: skip
@@ -239,10 +240,10 @@ class SimpleCell(_FlaxCell):
     bias_init: Initializer = _zeros
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
-        """The cell, for inputs of so many features."""
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
         return cells.rnn(
-            input_size, self.features, activation=self.activation_fn, w_x_init=self.kernel_init,
+            input_size, hidden_size, activation=self.activation_fn, w_x_init=self.kernel_init,
             w_h_init=self.recurrent_kernel_init, b_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
         )  # fmt: skip
 
@@ -272,10 +273,10 @@ class ConvLSTMCell(_FlaxCell):
     use_bias: bool = True
 
     @linen.nowrap
-    def make(self, input_size: int) -> Cell:
-        """The cell, for inputs of so many features."""
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
         return cells.conv_lstm(
-            input_size, self.features, kernel_shape=tuple(self.kernel_size), use_bias=self.use_bias,
+            input_size, hidden_size, kernel_shape=tuple(self.kernel_size), use_bias=self.use_bias,
             dtype=self.dtype, param_dtype=self.param_dtype,
         )  # fmt: skip
 

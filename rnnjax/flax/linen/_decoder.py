@@ -52,7 +52,7 @@ class AttentionDecoder(linen.Module):
         return attention_decoder(self.cell, self.attention, **self.options)
 
     def remember(self, values: Array, *, seq_lengths: Array | None = None, mask: Array | None = None) -> Memory:
-        """Makes the memory of a source `[*batch, S, M]`, with seq_lengths, integers `[*batch]`, or a mask `[*batch, S]`."""
+        """Makes the memory of a source `[*batch, S, M]`; it has seq_lengths `[*batch]`, or a mask `[*batch, S]`."""
         mask = None if mask is None else jnp.moveaxis(mask, -1, 0)
         values = jnp.moveaxis(as_floats(values), -2, 0)
         return self.attention.remember(self.params.attention, values, lengths=seq_lengths, mask=mask)

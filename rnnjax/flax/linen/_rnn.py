@@ -7,7 +7,7 @@ from flax import linen
 
 from rnnjax._types import Array
 from rnnjax.flax._sequences import run, time_axis
-from rnnjax.flax.linen._cells import CellModule, last_size
+from rnnjax.flax.linen._cells import CellModule
 
 
 class RNN(linen.RNN):
@@ -43,7 +43,7 @@ class RNN(linen.RNN):
     ) -> Any:
         """Runs the cell over inputs `[*batch, T, F]`, with integers seq_lengths `[*batch]`; see `linen.RNN`."""
         cell = self.cell
-        if not isinstance(cell, CellModule):
+        if not isinstance(cell, CellModule) or type(cell).__call__ is not CellModule.__call__:  # steps otherwise
             return super().__call__(
                 inputs, initial_carry=initial_carry, init_key=init_key, seq_lengths=seq_lengths,
                 return_carry=return_carry, time_major=time_major, reverse=reverse, keep_order=keep_order,
@@ -53,7 +53,7 @@ class RNN(linen.RNN):
             axis = time_axis(inputs, cell.num_feature_axes, time_major)
             init_key = jax.random.key(0) if init_key is None else init_key
             initial_carry = cell.initialize_carry(init_key, inputs.shape[:axis] + inputs.shape[axis + 1 :])
-        bound = cell.bound(last_size(inputs))
+        bound = cell.bound(initial_carry, inputs)
         carry, ys = run(
             bound.cell,
             bound.params,

@@ -48,7 +48,7 @@ class RNN(nnx.RNN):
     ) -> Any:
         """Runs the cell over inputs `[*batch, T, F]`, with integers seq_lengths `[*batch]`; see `nnx.RNN`."""
         cell = self.cell
-        if not isinstance(cell, RNNCell):
+        if not isinstance(cell, RNNCell) or type(cell).__call__ is not RNNCell.__call__:  # steps otherwise
             return super().__call__(
                 inputs, initial_carry=initial_carry, seq_lengths=seq_lengths, return_carry=return_carry,
                 time_major=time_major, reverse=reverse, keep_order=keep_order, rngs=rngs,
