@@ -5,7 +5,23 @@ back. Nothing is lost on the way but what the two biases of some frameworks add 
 ValueError, which says what it is.
 """
 
+from rnnjax.convert._equinox import from_equinox, to_equinox
+from rnnjax.convert._haiku import from_haiku, to_haiku
+from rnnjax.convert._linen import from_linen, to_linen
 from rnnjax.convert._network import Network
+from rnnjax.convert._nnx import from_nnx, to_nnx
 from rnnjax.convert._torch import from_torch, to_torch
 
-__all__ = ["Network", "from_torch", "to_torch"]
+__all__ = [
+    "Network",
+    "from_equinox",
+    "from_haiku",
+    "from_linen",
+    "from_nnx",
+    "from_torch",
+    "to_equinox",
+    "to_haiku",
+    "to_linen",
+    "to_nnx",
+    "to_torch",
+]

@@ -4,32 +4,42 @@ A letter names a gate: those of the equations on our cell functions, and z = 1 -
 h = (1 - z) * n + z * h: since sigmoid(-a) = 1 - sigmoid(a), the weights of z are those of u with the other sign.
 """
 
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
-def split(array: np.ndarray, order: str, axis: int = -1) -> dict[str, np.ndarray]:
+def split(array: Any, order: str, axis: int = -1) -> dict[str, Any]:
     """The blocks of an array by gate.
 
     >>> blocks = split(np.arange(6), "run")
     >>> blocks["u"].tolist(), blocks["z"].tolist()
     ([2, 3], [-2, -3])
     """
-    blocks = dict(zip(order, np.split(array, len(order), axis=axis), strict=True))
+    blocks = dict(zip(order, _numpy(array).split(array, len(order), axis=axis), strict=True))
     for gate, other in (("u", "z"), ("z", "u")):
         if gate in blocks:
             blocks[other] = -blocks[gate]
     return blocks
 
 
-def join(blocks: dict[str, np.ndarray], order: str, axis: int = -1) -> np.ndarray:
+def join(blocks: dict[str, Any], order: str, axis: int = -1) -> Any:
     """The array whose blocks these are, in this order."""
-    return np.concatenate([blocks[gate] for gate in order], axis=axis)
+    return _numpy(blocks[order[0]]).concatenate([blocks[gate] for gate in order], axis=axis)
 
 
-def reorder(array: np.ndarray, order: str, other: str, axis: int = -1) -> np.ndarray:
+def reorder(array: Any, order: str, other: str, axis: int = -1) -> Any:
     """The same gates in another order.
 
     >>> reorder(np.arange(6), "run", "rzn").tolist()
     [0, 1, -2, -3, 4, 5]
     """
     return array if order == other else join(split(array, order, axis), other, axis)
+
+
+def _numpy(array: Any) -> ModuleType:
+    """NumPy, or that of JAX for what is traced."""
+    return jnp if isinstance(array, jax.Array) else np

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -96,8 +97,10 @@ def unknown_kind(where: str, kind: Kind, known: Sequence[str]) -> Exception:
     return ValueError(f"{where}: expected cells of {', '.join(known)}, got {kind.name}; there is no such cell there.")
 
 
-def array(value: Any) -> np.ndarray:
-    """An array of NumPy, JAX or PyTorch as one of NumPy, in its dtype."""
+def array(value: Any) -> Any:
+    """An array of NumPy, JAX or PyTorch as one of NumPy, in its dtype; one that is traced stays as it is."""
+    if isinstance(value, jax.core.Tracer):
+        return value
     if hasattr(value, "detach"):  # a tensor of PyTorch, whose bfloat16 NumPy does not read
         value = value.detach().cpu()
         return np.asarray(value.float()).astype(jnp.bfloat16) if "bfloat16" in str(value.dtype) else np.asarray(value)
