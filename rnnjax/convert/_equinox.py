@@ -21,8 +21,8 @@ def from_equinox(cells: Any) -> Network:
     """Reads the weights of an `eqx.nn.LSTMCell` or an `eqx.nn.GRUCell`.
 
     Args:
-      cells: such a cell, or a mapping with arrays by the names of its fields; or a list of them, one per layer, in which
-        a pair stands for both directions.
+      cells: such a cell, or a mapping with arrays by the names of its fields; or a list of them, one per layer, in
+        which a pair stands for both directions.
 
     Returns:
       A `Network`, in the dtype of the weights.
@@ -60,7 +60,7 @@ def to_equinox(layers: Cell | Sequence[Layer], params: Any) -> list[Any]:
       >>> cell = rnnjax.gru(3, 5)
       >>> (weights,) = rnnjax.convert.to_equinox(cell, cell.init(jax.random.key(0)))
       >>> {name: value.shape for name, value in weights.items()}
-      {'weight_ih': (15, 3), 'weight_hh': (15, 5), 'bias': (15,), 'bias_n': (5,)}
+      {'bias': (15,), 'bias_n': (5,), 'weight_hh': (15, 5), 'weight_ih': (15, 3)}
     """
     written = []
     for layer in parts_of("to_equinox", layers, params):

@@ -79,7 +79,7 @@ def to_haiku(
       >>> layers = [rnnjax.lstm(3, 5), rnnjax.lstm(5, 7)]
       >>> haiku = rnnjax.convert.to_haiku(layers, rnnjax.encoder(layers).init(jax.random.key(0)))
       >>> {module: {name: value.shape for name, value in leaves.items()} for module, leaves in haiku.items()}
-      {'lstm/linear': {'w': (8, 20), 'b': (20,)}, 'lstm_1/linear': {'w': (12, 28), 'b': (28,)}}
+      {'lstm/linear': {'b': (20,), 'w': (8, 20)}, 'lstm_1/linear': {'b': (28,), 'w': (12, 28)}}
     """
     cells = [part for layer in parts_of("to_haiku", layers, params) for part in layer]
     kinds = [kind_of("to_haiku", cell) for cell, _ in cells]
@@ -130,8 +130,8 @@ def _read(params: Mapping[str, Any], name: str) -> tuple[Cell, Any]:
         x, h = (inner[layer] for layer in CONV_LSTM)
         return part("from_haiku", "conv_lstm", "igfo", x["w"], h["w"], add_to_forget(x["b"] + h["b"], "igfo", 1))
     raise ValueError(
-        f"from_haiku: expected {name} to be an LSTM, GRU, VanillaRNN or Conv1DLSTM to Conv3DLSTM, got other parameters; "
-        f"these modules have some: {', '.join(list(params)[:5])}."
+        f"from_haiku: expected {name} to be an LSTM, GRU, VanillaRNN or Conv1DLSTM to Conv3DLSTM, got other "
+        f"parameters; these modules have some: {', '.join(list(params)[:5])}."
     )
 
 
@@ -142,13 +142,13 @@ def _write(name: str, kind: Kind, params: Any, double_bias: bool) -> dict[str, d
         return {name: {"w_i": w_x, "w_h": w_h, "b": b}}
     zeros = np.zeros(b.shape, b.dtype)
     if kind.name == "rnn":
-        layers = RNN, [{"w": w_x, "b": b}, {"w": w_h, "b": zeros} if double_bias else {"w": w_h}]
-    elif kind.name == "lstm":
-        w = jnp.concatenate([w_x, w_h])
-        layers = ("linear",), [{"w": w, "b": add_to_forget(b, "igfo", -1)}]
-    else:
-        layers = CONV_LSTM, [{"w": w_x, "b": add_to_forget(b, "igfo", -1)}, {"w": w_h, "b": zeros}]
-    return {f"{name}/{layer}": leaves for layer, leaves in zip(*layers, strict=True)}
+        leaves = [{"w": w_x, "b": b}, {"w": w_h, "b": zeros} if double_bias else {"w": w_h}]
+        return {f"{name}/{layer}": leaf for layer, leaf in zip(RNN, leaves, strict=True)}
+    b = add_to_forget(b, "igfo", -1)
+    if kind.name == "lstm":
+        return {f"{name}/linear": {"w": jnp.concatenate([w_x, w_h]), "b": b}}
+    leaves = [{"w": w_x, "b": b}, {"w": w_h, "b": zeros}]
+    return {f"{name}/{layer}": leaf for layer, leaf in zip(CONV_LSTM, leaves, strict=True)}
 
 
 def _own_names(kinds: Sequence[Kind], cells: Sequence[tuple[Cell, Any]]) -> list[str]:

@@ -59,8 +59,8 @@ def to_linen(layers: Cell | Sequence[Layer], params: Any) -> list[dict[str, Any]
     """Writes the parameters of layers of rnn, lstm, gru, simple_gru or conv_lstm as flax.linen has them.
 
     Activations are those of the modules: activation_fn and gate_fn. A simple_gru is an `MGUCell(reset_gate=False)`. The
-    1 that ConvLSTMCell adds to its forget gate as it runs is taken from our bias, within one rounding. May be traced, as
-    by `jax.jit`.
+    1 that ConvLSTMCell adds to its forget gate as it runs is taken from our bias, within one rounding. May be traced,
+    as by `jax.jit`.
 
     Args:
       layers: one cell, or layers as `unroll_layers` takes them.
