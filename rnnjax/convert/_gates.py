@@ -28,7 +28,8 @@ def split(array: Any, order: str, axis: int = -1) -> dict[str, Any]:
 
 def join(blocks: dict[str, Any], order: str, axis: int = -1) -> Any:
     """The array whose blocks these are, in this order."""
-    return _numpy(blocks[order[0]]).concatenate([blocks[gate] for gate in order], axis=axis)
+    ordered = [blocks[gate] for gate in order]
+    return _numpy(*ordered).concatenate(ordered, axis=axis)
 
 
 def reorder(array: Any, order: str, other: str, axis: int = -1) -> Any:
@@ -40,6 +41,6 @@ def reorder(array: Any, order: str, other: str, axis: int = -1) -> Any:
     return array if order == other else join(split(array, order, axis), other, axis)
 
 
-def _numpy(array: Any) -> ModuleType:
-    """NumPy, or that of JAX for what is traced."""
-    return jnp if isinstance(array, jax.Array) else np
+def _numpy(*arrays: Any) -> ModuleType:
+    """NumPy, or that of JAX where something is traced."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np

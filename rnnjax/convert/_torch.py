@@ -64,6 +64,8 @@ def from_torch(weights: Mapping[str, Any], *, prefix: str = "", activation: Acti
 def to_torch(layers: Cell | Sequence[Layer], params: Any, *, prefix: str = "") -> dict[str, np.ndarray]:
     """Writes the weights of layers of rnn, gru, lstm or lstmp as a torch.nn.RNN, GRU or LSTM has them.
 
+    May be traced, as by `jax.jit` and `jax.vjp`.
+
     Args:
       layers: one cell, or layers as `unroll_layers` takes them, all of the same kind, size and directions.
       params: their parameters.
@@ -140,9 +142,11 @@ def _write(cell: Cell, params: Any) -> dict[str, np.ndarray]:
         weights["weight_hr"] = array(params.w_p).T
     if params.b is not None:
         weights["bias_ih"] = gates.reorder(array(params.b), ours, theirs)
-        weights["bias_hh"] = np.zeros_like(weights["bias_ih"])
+        zeros = np.zeros(w_h.shape[-1:], w_h.dtype)
         if kind.name == "gru":
-            weights["bias_hh"][-len(params.b_h) :] = array(params.b_h)
+            weights["bias_hh"] = gates.join({**gates.split(zeros, theirs), "n": array(params.b_h)}, theirs)
+        else:
+            weights["bias_hh"] = zeros
     return weights
 
 

@@ -151,6 +151,13 @@ def make_cell(row: Row, **options) -> rnnjax.Cell:
     return rnnjax.stack([cell, cell]) if row.kind == "two_layers" else cell
 
 
+def layers_of(row: Row, params: Any, **options) -> tuple[list, rnnjax.Layers]:
+    """Returns the layers of a row with their parameters, as `unroll_layers` takes them."""
+    cell = make_cell(row._replace(kind="unroll"), **options)
+    layers = {"two_layers": [cell, cell], "bidirectional": [(cell, cell)]}.get(row.kind, [cell])
+    return layers, params if isinstance(params, rnnjax.Layers) else rnnjax.Layers((params,))
+
+
 def draw(row: Row, seed: int) -> Problem:
     """Draws weights, uniform within 1 / sqrt(H) of zero as torch draws them, normal data, and half-full masks."""
     rng = np.random.default_rng([seed, row.batch, row.hidden, row.steps])
@@ -181,7 +188,7 @@ def real_steps(lengths: np.ndarray, steps: int) -> np.ndarray:
 
 def without_b_h(params: Any) -> Any:
     """Sets the recurrent bias of the candidate to zeros."""
-    return params._replace(b_h=np.zeros_like(params.b_h))
+    return params._replace(b_h=np.zeros(params.b_h.shape, params.b_h.dtype))
 
 
 def negate_update(gates: Any, first: int) -> Any:

@@ -1,14 +1,14 @@
 """Equinox: eqx.nn.LSTMCell and GRUCell, lifted over the batch by vmap, in jax.lax.scan.
 
-Weights are `[G * H, F]`. The LSTM has the gates i, f, g, o; the GRU r, z, n with h = (1 - z) * n + z * h, so that z is
-1 - u, and reset after the product. It has no simple cell: no rnn rows.
+The GRU resets after the product. It has no simple cell: no rnn rows.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.peers.base import Problem, Program, negate_update
+from experiments.benchmarks.peers.base import Problem, Program, layers_of
+from rnnjax.convert import to_equinox
 
 
 def make(problem: Problem) -> Program:
@@ -18,11 +18,8 @@ def make(problem: Problem) -> Program:
 
     def convert(params):
         cell = constructor(row.hidden, row.hidden, key=jax.random.key(0))
-        w_x, w_h, b = params[:3]
-        if row.cell == "gru":
-            w_x, w_h, b = (negate_update(gate, 1) for gate in (w_x, w_h, b))
-            cell = eqx.tree_at(lambda cell: cell.bias_n, cell, params.b_h)
-        return eqx.tree_at(lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias), cell, (w_x.T, w_h.T, b))
+        (weights,) = to_equinox(*layers_of(row, params))
+        return eqx.tree_at(lambda cell: [getattr(cell, name) for name in weights], cell, list(weights.values()))
 
     def apply(cell, inputs, lengths):
         def step(state, x):

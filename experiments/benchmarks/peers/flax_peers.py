@@ -1,34 +1,16 @@
 """Flax: linen cells in nn.RNN and nn.Bidirectional, and nnx cells in nnx.RNN.
 
-Both LSTMs have the gates i, f, g, o. Both GRUs have r, z, n with h = (1 - z) * n + z * h, so that z is 1 - u, and reset
-after the product; linen's has the recurrent bias of the candidate, nnx's has not.
+Both GRUs reset after the product; linen's has the recurrent bias of the candidate, nnx's has not.
 """
 
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from experiments.benchmarks.peers.base import Problem, Program, negate_update
+from experiments.benchmarks.peers.base import Problem, Program, layers_of, without_b_h
+from rnnjax.convert import to_linen, to_nnx
 
 LINEN = {"lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell, "rnn": linen.SimpleCell}
 NNX = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell, "rnn": nnx.SimpleCell}
-
-
-def linen_cell_params(cell: str, params):
-    """Makes the parameters of a linen cell: one dense layer per gate."""
-    if cell == "rnn":
-        return {"i": {"kernel": params.w_x, "bias": params.b}, "h": {"kernel": params.w_h}}
-    gates = "ifgo" if cell == "lstm" else "rzn"
-    if cell == "gru":
-        w_x, w_h, b = (negate_update(gate, 1) for gate in params[:3])
-    else:
-        w_x, w_h, b = params
-    w_x, w_h, b = (dict(zip(gates, jnp.split(array, len(gates), axis=-1), strict=True)) for array in (w_x, w_h, b))
-    if cell == "lstm":
-        layers = {f"i{gate}": {"kernel": w_x[gate]} for gate in gates}
-        return layers | {f"h{gate}": {"kernel": w_h[gate], "bias": b[gate]} for gate in gates}
-    layers = {f"i{gate}": {"kernel": w_x[gate], "bias": b[gate]} for gate in gates}
-    layers |= {f"h{gate}": {"kernel": w_h[gate]} for gate in gates}
-    return layers | {"hn": {"kernel": w_h["n"], "bias": params.b_h}}
 
 
 def make_linen(problem: Problem) -> Program:
@@ -42,10 +24,7 @@ def make_linen(problem: Problem) -> Program:
     model = linen.Bidirectional(layer(), layer(), time_major=True) if both else layer()
 
     def convert(params):
-        if not both:
-            return {"params": {"cell": linen_cell_params(row.cell, params)}}
-        names = {"forward_rnn": params.forward, "backward_rnn": params.backward}
-        return {"params": {name: {"cell": linen_cell_params(row.cell, one)} for name, one in names.items()}}
+        return {"params": to_linen(*layers_of(row, params))[0]}
 
     def apply(variables, inputs, lengths):
         return model.apply(variables, inputs.xs, seq_lengths=lengths)
@@ -60,13 +39,10 @@ def make_nnx(problem: Problem) -> Program:
     graph, state, rest = nnx.split(nnx.RNN(cell, time_major=True, rngs=False), nnx.Param, ...)
 
     def convert(params):
-        w_x, w_h, b = params[:3]
         if row.cell == "gru":
-            w_x, w_h, b = (negate_update(gate, 1) for gate in (w_x, w_h, b))
-        dense_i, dense_h = {"kernel": w_x}, {"kernel": w_h}
-        (dense_h if row.cell == "lstm" else dense_i)["bias"] = b
+            params = without_b_h(params)
         converted = nnx.clone(state)
-        nnx.replace_by_pure_dict(converted, {"cell": {"dense_i": dense_i, "dense_h": dense_h}})
+        nnx.replace_by_pure_dict(converted, to_nnx(*layers_of(row, params))[0])
         return converted
 
     def apply(state, inputs, lengths):

@@ -1,14 +1,12 @@
 """Haiku: hk.LSTM and hk.GRU in hk.dynamic_unroll.
 
-The LSTM has the gates i, g, f, o, one product of [x, h], and adds 1 to the forget gate. The GRU has z, r, a with
-h = (1 - z) * h + z * a, so that z is u, and reset before the product. Its vanilla core has ReLU only: no rnn rows.
+The LSTM takes one product of [x, h]. The GRU resets before the product. Its vanilla core has ReLU only: no rnn rows.
 """
 
 import haiku as hk
-import jax.numpy as jnp
-import numpy as np
 
-from experiments.benchmarks.peers.base import Problem, Program, reorder
+from experiments.benchmarks.peers.base import Problem, Program, layers_of
+from rnnjax.convert import to_haiku
 
 
 def make(problem: Problem) -> Program:
@@ -22,12 +20,9 @@ def make(problem: Problem) -> Program:
         return hk.dynamic_unroll(core, xs, core.initial_state(row.batch))[0]
 
     def convert(params):
-        if row.cell == "lstm":
-            forget = np.repeat(np.array([0, 1, 0, 0], np.float32), row.hidden)
-            w = jnp.concatenate([params.w_x, params.w_h])
-            return {"lstm/linear": {"w": reorder(w, (0, 2, 1, 3)), "b": reorder(params.b - forget, (0, 2, 1, 3))}}
-        w_x, w_h, b = (reorder(gates, (1, 0, 2)) for gates in params[:3])
-        return {"gru": {"w_i": w_x, "w_h": w_h, "b": b}}
+        if row.cell == "gru":
+            return to_haiku(*layers_of(row, params._replace(b_h=None), reset_after=False))
+        return to_haiku(*layers_of(row, params))
 
     def apply(params, inputs, lengths):
         return model.apply(params, inputs.xs)

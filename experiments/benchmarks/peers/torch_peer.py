@@ -1,7 +1,6 @@
 """PyTorch on the CPU: torch.nn.LSTM, GRU and RNN.
 
-Weights are `[G * H, F]`, with two biases, of which the second is zero but for the GRU's candidate. The LSTM has the
-gates i, f, g, o; the GRU r, z, n with h = (1 - z) * n + z * h, so that z is 1 - u, and reset after the product.
+Of its two biases, the second is zero but for the candidate of the GRU, which resets after the product.
 """
 
 import time
@@ -11,30 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from experiments.benchmarks.peers.base import LEARNING_RATE, Inputs, Problem, Runs, negate_update
+from experiments.benchmarks.peers.base import LEARNING_RATE, Inputs, Problem, Runs, layers_of
+from rnnjax.convert import to_torch
 
 MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
-
-
-def convert(problem: Problem, params) -> dict:
-    """Converts parameters to those of the module, by name."""
-    kind = problem.row.kind
-    if kind == "two_layers":
-        layers = {"_l0": params.layers[0], "_l1": params.layers[1]}
-    elif kind == "bidirectional":
-        layers = {"_l0": params.forward, "_l0_reverse": params.backward}
-    else:
-        layers = {"_l0": params}
-    converted = {}
-    for suffix, layer in layers.items():
-        w_x, w_h, b = layer[:3]
-        b_h = jnp.zeros_like(b)
-        if problem.row.cell == "gru":
-            w_x, w_h, b = (negate_update(gate, 1) for gate in (w_x, w_h, b))
-            b_h = jnp.concatenate([b_h[: 2 * problem.row.hidden], layer.b_h])
-        named = {"weight_ih": w_x.T, "weight_hh": w_h.T, "bias_ih": b, "bias_hh": b_h}
-        converted |= {name + suffix: array for name, array in named.items()}
-    return converted
 
 
 def make(problem: Problem) -> Runs:
@@ -42,7 +21,7 @@ def make(problem: Problem) -> Runs:
     row = problem.row
     options = {"num_layers": 2 if row.kind == "two_layers" else 1, "bidirectional": row.kind == "bidirectional"}
     module = MODULES[row.cell](row.hidden, row.hidden, **options)
-    weights = convert(problem, problem.params)
+    weights = to_torch(*layers_of(row, problem.params))
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
     xs, ct = (torch.from_numpy(np.array(array)) for array in (problem.inputs.xs, problem.ct))
     by_xs = xs.clone().requires_grad_()
@@ -72,7 +51,7 @@ def make(problem: Problem) -> Runs:
 
     def gradients():
         dxs, *rest = (gradient.numpy().copy() for gradient in grad())
-        pull = jax.vjp(lambda params: convert(problem, params), problem.params)[1]
+        pull = jax.vjp(lambda params: to_torch(*layers_of(row, params)), problem.params)[1]
         return pull(dict(zip(parameters, map(jnp.asarray, rest), strict=True)))[0], Inputs(dxs)
 
     return Runs({"forward": forward, "grad": grad, "train": train}, lambda: forward().numpy(), gradients)
