@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, normal, random_params
+from helpers import assert_close, assert_same, normal, random_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +154,12 @@ def test_weights_keep_their_dtype(dtype):
     again = from_torch(to_torch(cell, params))
     assert {leaf.dtype for leaf in jax.tree.leaves(again.params)} == {jnp.dtype(dtype)}
     assert all(map(np.array_equal, jax.tree.leaves(again.params), jax.tree.leaves(params)))
+
+
+@pytest.mark.parametrize("cell", [rnnjax.rnn(3, 5), rnnjax.gru(3, 5), rnnjax.cells.lstmp(3, 5, 2)])
+def test_writing_may_be_traced(cell):
+    params = random_params(cell, seed=1)
+    assert_same(jax.jit(lambda params: to_torch(cell, params))(params), to_torch(cell, params))
 
 
 @pytest.mark.parametrize(
