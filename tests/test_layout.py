@@ -27,6 +27,7 @@ ARROWS = {
     "seq2seq": {"recurrence", "attention", "losses", "decoding"},
     "training": {"data", "losses"},
     "diagnostics": {"recurrence"},
+    "export": {"recurrence"},
     "testing": {"recurrence"},
     "convert": {"cells"},
     "flax": {"cells", "recurrence", "attention", "seq2seq"},
@@ -41,6 +42,7 @@ WITHIN_BOTTOM = {
 # In these folders each file may import those before it.
 ORDER = {
     "attention": ("_base", "_common", "_mechanism", "_additive", "_dot", "_location", "_local", "_monotonic"),
+    "export": ("_names", "_program", "_function", "_cells", "_file"),
     "recurrence": (
         "_rewrite", "_eager", "_scan", "_explain", "_hold", "_call", "_loop", "_unroll", "_reference", "_tbptt",
         "_layers",

@@ -51,7 +51,7 @@ def make_program(config, streams, vocabulary_size: int, seed: int):
     model, optimizer = make_model(config, vocabulary_size), make_optimizer(config)
     objective = char_lm.OBJECTIVES[config.objective]
     step = rnnjax.training.make_train_step(make_loss(model), optimizer, objective=objective)
-    sampler = make_sampler(model, config.sample_length, [at_temperature(config.temperature)])
+    sampler = make_sampler(model.step, config.sample_length, [at_temperature(config.temperature)])
     iterations = jax.jit(lambda state, windows: jax.lax.scan(step, state, windows))
     key, stream = jax.random.key(seed), first_stream(model, 1, vocabulary_size)
     state = rnnjax.training.init_state(model.init(key), optimizer, key=key, carry=stream)

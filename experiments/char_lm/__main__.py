@@ -7,6 +7,7 @@
     python -m experiments.char_lm --data PATH                 any UTF-8 text
     python -m experiments.char_lm --resume                    goes on with the newest run
     python -m experiments.char_lm sample --prompt "The "      writes on, from the newest run
+    python -m experiments.char_lm export                      its step as a file; sample --exported FILE writes from it
     python -m experiments.char_lm cells                       what single cells of the newest run follow, as a page
 
 Beside it stand models that only count: how often each character occurs, and an interpolated Kneser-Ney 5-gram.
@@ -24,8 +25,10 @@ from tqdm import tqdm
 
 import rnnjax
 from experiments.char_lm import cells as following
+from experiments.char_lm import serving
 from experiments.char_lm.model import make_model
 from experiments.char_lm.presets import PRESETS
+from experiments.char_lm.serving import SampleConfig
 from experiments.data import texts
 from experiments.lib import frame, language, ngrams, plots, report, training
 from experiments.lib.cells import check_cell_name
@@ -87,7 +90,7 @@ def load(config: Config) -> tuple[rnnjax.data.Vocabulary, np.ndarray, np.ndarray
 
 def make_sample_writer(config: Config, folder: Path, model: language.LanguageModel, vocabulary, streams):
     """`snapshot -> None`: writes on from the first stream, where training stands, into a file and on the terminal."""
-    sampler = language.make_sampler(model, config.sample_length, [at_temperature(config.temperature)])
+    sampler = language.make_sampler(model.step, config.sample_length, [at_temperature(config.temperature)])
     log = rnnjax.training.MetricsLog(folder / "samples.jsonl", step=config.steps)
     key = jax.random.split(jax.random.key(config.seed), 3)[2]  # the first two are of training
     unit = config.batch * config.window if config.objective == "sum" else 1
@@ -150,32 +153,31 @@ def main(config: Config) -> dict:
     return frame.finish(run, headline, counts=counts, block=BLOCK, log2=math.log(2), **values)
 
 
-@dataclasses.dataclass(frozen=True)
-class SampleConfig:
-    """Options of `sample`."""
-
-    out: str = ""  # folder of the run; the newest one of runs/char_lm by default
-    prompt: str = "\n"  # what the text begins with
-    length: int = 500  # characters to write after it
-    temperature: float = 0.8  # below 1 more cautious, above 1 bolder, 0 the most probable character
-    top_k: int = 0  # draw among the k most probable characters only, 0 for all
-    top_p: float = 1.0  # draw among the most probable characters that reach this probability together
-    seed: int = 0  # the same seed writes the same text
-
-
 def sample(config: SampleConfig) -> str:
-    """Writes on from a prompt, with the newest checkpoint of a run."""
-    _, _, vocabulary, model, params = language.restore(config.out, "char_lm", Config, make_model)
+    """Writes on from a prompt, with the newest checkpoint of a run, or with a file that `export` wrote."""
+    if config.exported:
+        writer = serving.read(config.exported)
+    else:
+        _, _, vocabulary, model, params = language.restore(config.out, "char_lm", Config, make_model)
+        writer = serving.Writer(vocabulary, model.step, params, model.initial_carry((1,)))
     if not config.prompt:
         raise ValueError("expected --prompt to be at least one character, got none.")
-    first, *prompt = vocabulary.encode(config.prompt)
+    first, *prompt = writer.vocabulary.encode(config.prompt)
     constraints = [at_temperature(config.temperature), keep_top_p(config.top_p)]
     constraints += [keep_top_k(config.top_k)] if config.top_k else []
-    sampler = language.make_sampler(model, config.length, constraints)
-    ids = sampler(params, model.initial_carry((1,)), first, jax.random.key(config.seed), np.array(prompt, np.int32))
-    text = config.prompt + vocabulary.decode(np.asarray(ids))
+    sampler = language.make_sampler(writer.step, config.length, constraints)
+    ids = sampler(writer.params, writer.carry, first, jax.random.key(config.seed), np.array(prompt, np.int32))
+    text = config.prompt + writer.vocabulary.decode(np.asarray(ids))
     print(text)
     return text
+
+
+def export(config: serving.ExportConfig) -> Path:
+    """Writes the step of the newest checkpoint of a run as one file, for `sample --exported FILE` and for servers."""
+    folder, _, vocabulary, model, params = language.restore(config.out, "char_lm", Config, make_model)
+    file = Path(config.file or folder / "step.npz")
+    serving.write(file, vocabulary, model, params)
+    return file
 
 
 def cells(config: following.CellsConfig) -> dict[str, following.Found]:
@@ -186,4 +188,4 @@ def cells(config: following.CellsConfig) -> dict[str, following.Found]:
 
 
 if __name__ == "__main__":
-    frame.command_line(main, sample, cells, smoke=SMOKE, presets=PRESETS)
+    frame.command_line(main, sample, export, cells, smoke=SMOKE, presets=PRESETS)

@@ -73,7 +73,7 @@ def perplexity(nats: np.ndarray, ids: np.ndarray) -> Interval:
 def make_write(model: language.LanguageModel, params, vocabulary, temperature: float, top_p: float, length: int):
     """`(prompt, seed) -> text` that goes on with the words of the prompt."""
     shape = [ban_tokens([vocabulary.symbols.index(UNK)]), at_temperature(temperature), keep_top_p(top_p)]
-    sampler, known = language.make_sampler(model, length, shape), {*vocabulary.symbols}
+    sampler, known = language.make_sampler(model.step, length, shape), {*vocabulary.symbols}
 
     def write(prompt: str, seed: int) -> str:
         words = split_words(prompt)

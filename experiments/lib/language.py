@@ -79,14 +79,16 @@ def make_evaluate(nats: Callable[[Any], np.ndarray]):
     return evaluate
 
 
-def make_sampler(model: LanguageModel, length: int, constraints: Sequence[Any] = ()):
-    """`(params, carry, first id, key, prompt=None) -> ids [length]`, one compiled loop; carry of one row."""
+def make_sampler(step: Callable[..., Any], length: int, constraints: Sequence[Any] = ()):
+    """`(params, carry, first id, key, prompt=None) -> ids [length]`, one compiled loop; carry of one row.
+
+    The step is that of a `LanguageModel`, `(params, carry, ids [B]) -> (carry, logits [B, V])`.
+    """
 
     @jax.jit
     def sampler(params, carry, first, key, prompt=None):
         options = {"max_steps": length, "constraints": constraints, "prompt": prompt}
-        step = functools.partial(model.step, params)
-        return rnnjax.sample(step, carry, key=key, bos_id=first, **options).tokens[0]
+        return rnnjax.sample(functools.partial(step, params), carry, key=key, bos_id=first, **options).tokens[0]
 
     return sampler
 
