@@ -71,6 +71,7 @@ def export_function(
         own = params if inline_params else unnamed(params, given)
         return named_parts("export", function(own, *map(unnamed, args, named_args)))
 
+    program.__name__ = getattr(function, "__name__", "program")  # which errors of JAX and profiles show
     by_name = [named("export", tree) for tree in (jax.tree.map(_spec, beside), *specs)]
     exported = export.export(jax.jit(program), platforms=platforms)(*by_name)
     return make_program(exported, named("export", beside), None, metadata or {})

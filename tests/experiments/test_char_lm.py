@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from experiment_runs import figures_of, smoke_config, smoke_fixture
 
+import rnnjax
 from experiments.char_lm import __main__ as char_lm
 from experiments.char_lm.model import make_model
 from experiments.lib import language
@@ -64,6 +65,21 @@ def test_sample_from_checkpoint(smoke, capsys):
     bold = char_lm.sample(dataclasses.replace(config, temperature=50.0, top_k=0, length=300))
     cautious = char_lm.sample(dataclasses.replace(config, temperature=0.0, length=300))
     assert len(set(cautious)) < len(set(bold)) / 2
+
+
+@pytest.mark.slow
+def test_the_exported_step_writes_what_the_checkpoint_writes(smoke, tmp_path):
+    folder, _ = smoke
+    file = char_lm.export(char_lm.serving.ExportConfig(out=str(folder), file=str(tmp_path / "step.npz")))
+    assert char_lm.export(char_lm.serving.ExportConfig(out=str(folder))) == folder / "step.npz"
+    for seed, options in enumerate(({}, {"top_k": 5, "prompt": "The "}, {"temperature": 3.0, "top_p": 0.9})):
+        config = char_lm.SampleConfig(out=str(folder), length=97, seed=seed, **options)
+        exported = dataclasses.replace(config, out="", exported=str(file))
+        assert char_lm.sample(exported) == char_lm.sample(config)
+    cell = rnnjax.gru(3, 5)
+    rnnjax.export.save(file, rnnjax.export.export_step(cell, cell.init(jax.random.key(0))))
+    with pytest.raises(ValueError, match=r"expected --exported to be a file that `export` wrote, got .*step\.npz"):
+        char_lm.sample(exported)
 
 
 @pytest.mark.slow

@@ -44,11 +44,10 @@ def test_what_is_read_is_what_was_written(dtype, inline, tmp_path):
 
 
 def test_arrays_alone_and_functions_without_a_carry(tmp_path):
-    cell = rnnjax.Cell(
-        lambda key: jnp.ones(()),
-        lambda shape=(), dtype=jnp.float32: jnp.ones(shape, dtype),
-        lambda p, c, x: (c + p * x, c),
-    )
+    def initial_carry(batch_shape=(), dtype=jnp.float32):
+        return jnp.ones(batch_shape, dtype)
+
+    cell = rnnjax.Cell(lambda key: jnp.float32(3), initial_carry, lambda params, carry, x: (carry + params * x, carry))
     save(tmp_path / "sum", export_step(cell, jnp.float32(3), x=jnp.ones(1), **CPU))
     program = load(tmp_path / "sum")
     assert program.call(program.initial_carry(2), jnp.array([5.0, 7.0]))[0].tolist() == [16, 22]
