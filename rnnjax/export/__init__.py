@@ -7,7 +7,7 @@ names, such as `{"layers.0.h": ..., "layers.0.c": ...}` for the carry of a stack
 
 from rnnjax.export._cells import export_sequence, export_step
 from rnnjax.export._file import load, save
-from rnnjax.export._function import PLATFORMS, export_function
+from rnnjax.export._function import export_function
 from rnnjax.export._program import Program
 
-__all__ = ["PLATFORMS", "Program", "export_function", "export_sequence", "export_step", "load", "save"]
+__all__ = ["Program", "export_function", "export_sequence", "export_step", "load", "save"]

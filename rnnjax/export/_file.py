@@ -41,7 +41,7 @@ def save(path: str | os.PathLike, program: Program) -> None:
     """
     path = Path(path)
     about = {"jax": jax.__version__, "has_carry": program.first_carry is not None, "metadata": program.metadata}
-    arrays = {
+    arrays: dict[str, Any] = {
         "about": np.array(json.dumps(about)),
         "program": np.frombuffer(program.exported.serialize(), np.uint8),
         **_entries("params", program.params),
@@ -86,12 +86,14 @@ def load(path: str | os.PathLike) -> Program:
     about = json.loads(str(arrays["about"]))
     try:
         exported = export.deserialize(bytearray(arrays["program"].tobytes()))
+        if about["jax"] != jax.__version__:
+            exported.mlir_module()  # reads the operations too, as the first call would
     except Exception as error:  # whatever JAX makes of another version
         raise ValueError(
             f"load: expected a program that jax {jax.__version__} reads, got one of jax {about['jax']} in {path} "
-            f"({error}); export it again, from the checkpoint."
+            f"({str(error).splitlines()[0]}); export it again, from the checkpoint, with a version as old as this one."
         ) from None
-    (params, *args), _ = exported.in_tree.unflatten(exported.in_avals)
+    (params, *args), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
     carry = _read(arrays, "carry", args[0]) if about["has_carry"] else None
     params = jax.tree.map(jnp.asarray, _read(arrays, "params", params))
     return make_program(exported, params, carry, about["metadata"])

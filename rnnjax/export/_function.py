@@ -57,8 +57,8 @@ def export_function(
       ((4, 2, 7), ['layers.0.backward.h', 'layers.0.forward.h', 'layers.1.c', 'layers.1.h'])
     """
     platforms = tuple(platforms)
-    if unknown := {*platforms} - {*PLATFORMS, "rocm"} or not platforms:
-        got = ", ".join(sorted(unknown)) if platforms else "none"
+    if not platforms or not {*platforms} <= {*PLATFORMS, "rocm"}:
+        got = ", ".join(platforms) or "none"
         raise ValueError(f"export: expected platforms among {', '.join(PLATFORMS)} and rocm, got {got}.")
     if shapes is not None and len(shapes) != len(args):
         raise ValueError(f"export: expected one shape for each of {len(args)} args, got {len(shapes)} shapes.")

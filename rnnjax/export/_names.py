@@ -27,7 +27,7 @@ def named_parts(where: str, result: Any) -> Any:
 def unnamed(like: Any, given: Any) -> Any:
     """The tree that `named` was given, with other leaves."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    return structure.unflatten([given[_name(path)] if path else given for path, _ in leaves])
+    return jax.tree.unflatten(structure, [given[_name(path)] if path else given for path, _ in leaves])
 
 
 def _name(path: Any) -> str:
