@@ -174,6 +174,7 @@ def test_parameters_inside_and_other_parameters_beside():
     assert_close(beside._replace(params=by_name(others)).call(carry, x), (by_name(after), y))
 
 
+@pytest.mark.slow
 def test_an_encoder_of_both_directions():
     encoder = rnnjax.encoder([(rnnjax.gru(F, H), rnnjax.rnn(F, H)), rnnjax.lstm(2 * H, F)])
     params, xs, lengths = encoder.init(jax.random.key(0)), normal(1, S, B, F), jnp.array([S, 2])
@@ -186,6 +187,7 @@ def test_an_encoder_of_both_directions():
     assert_close(program.call(xs, lengths), (by_name(carries), ys))
 
 
+@pytest.mark.slow
 def test_a_decoder_step_over_sources_of_any_length():
     attention = rnnjax.attention.additive_attention(H, 2, A)
     decoder = rnnjax.attention_decoder(rnnjax.lstm(F + 2, H), attention)
