@@ -18,8 +18,8 @@ T, B, F, H, S, A, V = 3, 2, 3, 5, 7, 11, 13
 
 # NamedTuples that no compiled program takes or returns: functions, options, and what lives on the host.
 NOT_ARRAYS = {
-    "Attention", "Bridge", "Case", "Cell", "Decoder", "EarlyStop", "Encoder", "FitResult", "Loss", "Program", "Progress",
-    "Restored", "Score", "Snapshot", "Streams", "Vocabulary",
+    "Attention", "Bridge", "Case", "Cell", "Decoder", "EarlyStop", "Encoder", "FitResult", "Loss", "Program",
+    "Progress", "Restored", "Score", "Snapshot", "Streams", "Vocabulary",
 }  # fmt: skip
 
 

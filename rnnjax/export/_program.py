@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 
 class Program(NamedTuple):
@@ -21,7 +22,7 @@ class Program(NamedTuple):
       metadata: what was saved with it, such as a vocabulary.
     """
 
-    exported: jax.export.Exported
+    exported: export.Exported
     function: Callable[..., Any]
     params: Any
     first_carry: Any
@@ -55,12 +56,12 @@ class Program(NamedTuple):
         """
         if self.first_carry is None:
             raise ValueError(
-                "initial_carry: expected a program that was exported from a cell, got one of a function; make what it "
-                "takes as its arguments say."
+                "initial_carry: expected a program that was exported from a cell, got one of a function; make "
+                "the carry that the function takes, if it takes one."
             )
         return jax.tree.map(lambda row: jnp.repeat(jnp.asarray(row), batch_size, axis=0), self.first_carry)
 
 
-def make_program(exported: jax.export.Exported, params: Any, first_carry: Any, metadata: Mapping[str, Any]) -> Program:
+def make_program(exported: export.Exported, params: Any, first_carry: Any, metadata: Mapping[str, Any]) -> Program:
     """Makes a program that is compiled once for each shape."""
     return Program(exported, jax.jit(exported.call), params, first_carry, dict(metadata))
