@@ -26,7 +26,7 @@ from rnnjax.attention._dot import (
 )
 from rnnjax.attention._local import LocalParams, local_attention
 from rnnjax.attention._location import LocationParams, location_attention
-from rnnjax.attention._monotonic import monotonic_attention
+from rnnjax.attention._monotonic import MonotonicParams, monotonic_attention
 
 __all__ = [
     "AdditiveParams",
@@ -37,6 +37,7 @@ __all__ = [
     "LocalParams",
     "LocationParams",
     "Memory",
+    "MonotonicParams",
     "ScaledDotParams",
     "additive_attention",
     "concat_attention",

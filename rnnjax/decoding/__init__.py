@@ -5,6 +5,7 @@ from rnnjax.decoding._attribution import ErrorAttribution, attribute_errors
 from rnnjax.decoding._beam_search import BeamResult, beam_search
 from rnnjax.decoding._constraints import (
     at_temperature,
+    ban_sequences,
     ban_tokens,
     force_prefix,
     keep_top_k,
@@ -29,6 +30,7 @@ __all__ = [
     "at_temperature",
     "attribute_errors",
     "average_length",
+    "ban_sequences",
     "ban_tokens",
     "beam_search",
     "ctc_beam_search",

@@ -3,7 +3,7 @@
 The model is a step function, `(carry, token [K]) -> (carry, logits [K, V])`, closed over its parameters and over what
 it knows of the source, which is therefore never copied for each beam. The search is written for one source; a batch is
 `jax.vmap` of it. What it ranks are the outcomes of `rnnjax.sample`: sequences that end with eos, and those that are cut
-after max_steps tokens.
+after max_steps tokens, unless only finished ones are asked for.
 
 A step extends the live hypotheses, scores those that end, and keeps the best of both; the loop ends where no better
 ones can come, or after max_steps.
@@ -19,9 +19,11 @@ from jax import lax
 from rnnjax import _checks
 from rnnjax._types import Array, Carry, StepFn, serializable
 from rnnjax.decoding import _beam as beam
+from rnnjax.decoding import _beam_checks as beam_checks
 from rnnjax.decoding import _trellis as trellises
 from rnnjax.decoding._constraints import Constraint, check_constraints, constrain
 from rnnjax.decoding._largest import largest, log_sum_exp
+from rnnjax.decoding._prompt import read_prompt
 from rnnjax.decoding._scores import LOG_PROBABILITY, Score, bonus_of, check_score, normalised
 
 
@@ -31,9 +33,9 @@ class BeamResult(NamedTuple):
 
     Attributes:
       tokens: ids `[N, T]`, pad_id after the end.
-      scores: what they are ranked by, `[N]`: -inf where there is no further hypothesis.
+      scores: what they are ranked by, `[N]`: -inf where there is no further hypothesis, and then the tokens are pad_id.
       log_probs: log-probability of each token under the model, `[N, T]`, 0 after the end.
-      lengths: tokens of each up to and with its eos, `[N]`.
+      lengths: tokens of each up to and with its eos, `[N]`; 0 where there is no further hypothesis.
       finished: whether each ends with eos, or was cut after T tokens, `[N]`.
       records: what `record` returned at each step of each hypothesis, leaves `[N, T, ...]`, 0 after the end; or None.
     """
@@ -54,6 +56,8 @@ class _Search(NamedTuple):
     score: Score
     record: Callable[[Carry], Any] | None
     eos_id: int | None
+    ends: str  # which of them compete
+    finished_only: bool
     beams: int  # K
     groups: int  # G
     diversity: float  # what a token's rank loses for each earlier group that takes it
@@ -89,7 +93,10 @@ def beam_search(
     beam_size: int,
     max_steps: int,
     constraints: Sequence[Constraint] = (),
+    prompt: Array | None = None,
     score: Score = LOG_PROBABILITY,
+    ends: str = "k",
+    finished_only: bool = False,
     groups: int = 1,
     diversity: float = 0.0,
     num_results: int | None = None,
@@ -101,6 +108,14 @@ def beam_search(
     At every step the K best continuations of the K live hypotheses are found; those that end are kept aside, never lost
     to longer ones, and the K best others live on. With K of at least V^T this is exhaustive; with K = 1 and no penalty
     it is greedy decoding. Ties go to the lower id.
+
+    Which ends compete for the N places does not change what lives on:
+
+        ends="k"      those among the K best candidates of a step, as in transformers and fairseq
+        ends="2k"     those among the 2K best, as in Flax and t5x
+        ends="all"    those of all live hypotheses, at every step
+
+    NUMBERS
 
     References: Graves 2012, "Sequence transduction with recurrent neural networks" (the search); Vijayakumar et al.
     2018, "Diverse beam search" (groups).
@@ -115,7 +130,12 @@ def beam_search(
       max_steps: T, the largest number of tokens, eos counted.
       constraints: functions `(tokens [K, T], step [], logits [K, V]) -> logits [K, V]`, applied in order. A token whose
         logit becomes -inf is forbidden; all others keep the log-probability that the model gives them.
+      prompt: integers `[P]`, consumed after bos_id before the search begins, as in `sample`; or None. Its tokens are no
+        part of a hypothesis: neither score nor length nor constraints know them. `force_prefix` is for those that are.
       score: what hypotheses are ranked by, such as `length_normalised(0.6)`; log P(y) by default.
+      ends: which ends compete, "k", "2k" or "all"; in groups, K is the size of one.
+      finished_only: whether hypotheses that are cut are left out. Of N places those without a finished hypothesis have
+        score -inf, length 0 and tokens pad_id: all of them, where none has finished.
       groups: G, which divides K: diverse beam search over groups of K / G hypotheses.
       diversity: what a token's log-probability loses, in the choice, for each earlier group's hypothesis that takes
         it at the same step.
@@ -128,25 +148,37 @@ def beam_search(
       `BeamResult(tokens [N, T], scores [N], log_probs [N, T], lengths [N], finished [N], records)`.
 
     Raises:
-      ValueError, TypeError: sizes that are not positive, ids outside the vocabulary, groups that do not divide K, or
-        a step function, a constraint or a score that returns a wrong shape or dtype.
+      ValueError, TypeError: sizes that are not positive, ids outside the vocabulary, groups that do not divide K,
+        unknown ends, finished_only without eos_id, a prompt of another shape or dtype, a carry or a bos_id of a whole
+        batch, or a step function, a constraint or a score that returns a wrong shape or dtype.
 
     Example:
       Two steps, two words and an end (id 0). Greedy takes word 1 (0.6), after which nothing is likely:
 
-      >>> import jax.numpy as jnp, rnnjax
+      >>> import jax, jax.numpy as jnp, rnnjax
       >>> after = jnp.log(jnp.array([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3], [0.9, 0.05, 0.05], [0.0, 0.6, 0.4]]) + 1e-9)
       >>> step_fn = lambda carry, token: (carry, after[token])
       >>> result = rnnjax.beam_search(step_fn, jnp.zeros(()), bos_id=3, eos_id=0, beam_size=2, max_steps=3)
       >>> result.tokens[0].tolist(), round(float(jnp.exp(result.scores[0])), 2)
       ([2, 0, 0], 0.36)
+
+      A batch of prompts; after word 2 an end has 0.9, after word 1 it has 0.3:
+
+      >>> def search(prompt):
+      ...     options = {"bos_id": 3, "eos_id": 0, "beam_size": 2, "max_steps": 3, "finished_only": True}
+      ...     return rnnjax.beam_search(step_fn, jnp.zeros(()), prompt=prompt, **options)
+      >>> scores = jax.vmap(search)(jnp.array([[1, 2], [2, 1]])).scores
+      >>> [round(float(probability), 2) for probability in jnp.exp(scores[:, 0])]
+      [0.9, 0.3]
     """
     num_results = beam_size if num_results is None else num_results
-    _check_sizes(beam_size, max_steps, groups, num_results, diversity)
+    beam_checks.check_sizes(beam_size, max_steps, groups, num_results, diversity)
+    beam_checks.check_ends(ends, finished_only, eos_id)
+    beam_checks.check_source(bos_id, prompt)
     constraints = check_constraints("beam_search", constraints)
     check_score("beam_search", score)
     carry = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf)[None], (beam_size, *jnp.shape(leaf))), carry)
-    step_fn = _checks.checked("beam_search", step_fn)
+    step_fn = _checks.checked("beam_search", beam_checks.of_one_source(step_fn))
     vocabulary_size, dtype = _checks.logits_of("beam_search", step_fn, carry, beam_size)
     if eos_id is not None:
         _checks.check_ids("beam_search", "eos_id", eos_id, vocabulary_size)
@@ -156,6 +188,8 @@ def beam_search(
         score=score,
         record=record,
         eos_id=eos_id,
+        ends=ends,
+        finished_only=finished_only,
         beams=beam_size,
         groups=groups,
         diversity=diversity,
@@ -166,10 +200,12 @@ def beam_search(
         dtype=dtype,
     )
     with jax.named_scope("beam_search"):
+        token = jnp.full((beam_size,), bos_id, jnp.int32)
+        carry, token = read_prompt("beam_search", step_fn, carry, token, prompt)
         state = lax.while_loop(
             lambda state: (state.step < max_steps) & ~state.done,
             lambda state: _advance(search, state),
-            _start(search, carry, bos_id, pad_id),
+            _start(search, carry, token, pad_id),
         )
         paths = trellises.best_paths(state.ended, _cut(search, state), max_steps, num_results)
         tokens, log_probs, records = trellises.trace_back(state.trellis, paths, eos_id, pad_id)
@@ -177,11 +213,11 @@ def beam_search(
     return BeamResult(tokens, ended.score, log_probs, ended.length, finished, records)
 
 
-def _start(search: _Search, carry: Carry, bos_id: int | Array, pad_id: int) -> _State:
+def _start(search: _Search, carry: Carry, token: Array, pad_id: int) -> _State:
     """One hypothesis without tokens in each group."""
     live = beam.Live(
         carry,
-        jnp.full((search.beams,), bos_id, jnp.int32),
+        token,
         jnp.where(jnp.arange(search.beams) % search.size == 0, 0.0, -jnp.inf).astype(search.dtype),
         jnp.full((search.beams, search.max_steps), pad_id, jnp.int32) if search.constraints else None,
     )
@@ -196,7 +232,7 @@ def _advance(search: _Search, state: _State) -> _State:
     """Extends all hypotheses by a token; scores those that end, keeps the best of both."""
     step = state.step
     after, logits = search.step_fn(state.live.carry, state.live.token)
-    candidates = _extend(search, state.live, logits, step)
+    candidates, all_ends = _extend(search, state.live, logits, step)
     bonus = bonus_of("beam_search", search.score, after, search.beams, search.dtype)
     taken = jnp.zeros((search.vocabulary_size,), search.dtype)  # how often each token, by earlier groups
     kept: list[beam.Candidates] = []
@@ -206,10 +242,10 @@ def _advance(search: _Search, state: _State) -> _State:
         if group and search.diversity:
             here = here._replace(rank=here.rank - search.diversity * taken[here.token])
         best = beam.best_of(here, min(2 * search.size, here.rank.shape[0]))
-        is_end = beam.ends_with(best, search.eos_id)
         before = jax.tree.map(lambda leaf, group=group: leaf[group], state.ended)
-        ended.append(beam.best_ended(before, _score_ends(search, best, is_end, step + 1, bonus), search.size))
-        kept.append(beam.keep(best, is_end, search.size))
+        rivals = best if all_ends is None else jax.tree.map(lambda leaf, group=group: leaf[group], all_ends)
+        ended.append(beam.best_ended(before, _score_ends(search, rivals, step + 1, bonus), search.size))
+        kept.append(beam.keep(best, beam.ends_with(best, search.eos_id), search.size))
         if search.diversity:
             taken = taken.at[kept[-1].token].add(jnp.where(kept[-1].total > -jnp.inf, 1, 0).astype(taken.dtype))
     all_kept = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
@@ -220,33 +256,46 @@ def _advance(search: _Search, state: _State) -> _State:
     return _State(step + 1, live, all_ended, trellis, _nothing_better(search, live, all_ended))
 
 
-def _extend(search: _Search, live: beam.Live, logits: Array, step: Array) -> beam.Candidates:
-    """The best continuations of each beam, all that a choice could need: `[G, K / G, C]` each."""
+def _extend(
+    search: _Search, live: beam.Live, logits: Array, step: Array
+) -> tuple[beam.Candidates, beam.Candidates | None]:
+    """The best continuations that a choice could need, `[G, K / G, C]`; and ends `[G, K / G]` where all compete."""
     allowed = logits.astype(search.dtype)
     if live.tokens is not None:
         constrained = constrain("beam_search", search.constraints, live.tokens, step, logits)
         allowed = jnp.where(constrained == -jnp.inf, -jnp.inf, allowed)
     logits = logits.astype(search.dtype)
-    # One of them may be eos; each beam of an earlier group can push one down. The order of a row's logits is
-    # that of its log-probabilities, so the sum over the vocabulary is taken for K rows, and nothing else of [K, V].
-    values, tokens = largest(allowed, min(search.beams + 1, search.vocabulary_size))
+    # So many of them may end; each beam of an earlier group can push one down. The order of a row's logits is that of
+    # its log-probabilities, so the sum over the vocabulary is taken for K rows, and nothing else of [K, V].
+    ends = search.size if search.ends == "2k" else 1
+    values, tokens = largest(allowed, min(search.beams + ends, search.vocabulary_size))
     # Not values[:, :1]: XLA for CPUs takes top-k for a sort of all where one of its results is sliced.
     peak = jnp.max(values if live.tokens is None else logits, axis=-1, keepdims=True)
-    gain = values - log_sum_exp(logits, peak)
+    log_sum = log_sum_exp(logits, peak)
+    candidates = _candidates(search, live, values - log_sum, tokens)
+    if search.ends != "all" or search.eos_id is None:
+        return candidates, None
+    eos = jnp.full((search.beams, 1), search.eos_id, jnp.int32)
+    all_ends = _candidates(search, live, jnp.take_along_axis(allowed, eos, axis=-1) - log_sum, eos)
+    return candidates, jax.tree.map(lambda leaf: leaf[..., 0], all_ends)
+
+
+def _candidates(search: _Search, live: beam.Live, gain: Array, tokens: Array) -> beam.Candidates:
+    """Live hypotheses with one more token each, whose gains and ids are `[K, C]`: leaves `[G, K / G, C]`."""
     total = live.log_prob[:, None] + gain
     parent = jnp.broadcast_to(jnp.arange(search.beams)[:, None], tokens.shape)
     candidates = beam.Candidates(total, total, gain, tokens, parent)
     return jax.tree.map(lambda leaf: leaf.reshape(search.groups, search.size, -1), candidates)
 
 
-def _score_ends(
-    search: _Search, best: beam.Candidates, is_end: Array, length: Array, bonus: Array | None
-) -> beam.Ended:
-    """The candidates of a group as ended hypotheses; only those that end, and are as good as what lives on, count."""
-    ends = is_end & (jnp.arange(is_end.shape[0]) < search.size)
-    lengths = jnp.full(best.total.shape, length)
-    score = _score(search, best.total, lengths, None if bonus is None else bonus[best.parent])
-    return beam.Ended(jnp.where(ends, score, -jnp.inf), best.gain, lengths, best.parent)
+def _score_ends(search: _Search, rivals: beam.Candidates, length: Array, bonus: Array | None) -> beam.Ended:
+    """The candidates of a group as ended hypotheses; only those that end, and may compete, count."""
+    ends = beam.ends_with(rivals, search.eos_id)
+    if search.ends == "k":
+        ends &= jnp.arange(ends.shape[0]) < search.size  # as good as what lives on
+    lengths = jnp.full(rivals.total.shape, length)
+    score = _score(search, rivals.total, lengths, None if bonus is None else bonus[rivals.parent])
+    return beam.Ended(jnp.where(ends, score, -jnp.inf), rivals.gain, lengths, rivals.parent)
 
 
 def _score(search: _Search, log_prob: Array, length: Array, bonus: Array | None) -> Array:
@@ -267,22 +316,10 @@ def _nothing_better(search: _Search, live: beam.Live, ended: beam.Ended) -> Arra
 
 
 def _cut(search: _Search, state: _State) -> Array:
-    """Scores of the hypotheses that the last step cuts, `[G, K / G]`; -inf where the search stopped before."""
+    """Scores of the hypotheses that the last step cuts, `[G, K / G]`; -inf where none is, or counts."""
+    if search.finished_only:
+        return jnp.full((search.groups, search.size), -jnp.inf, search.dtype)
     log_prob = jnp.where(state.step == search.max_steps, state.live.log_prob, -jnp.inf)
     bonus = bonus_of("beam_search", search.score, state.live.carry, search.beams, search.dtype)
     scores = _score(search, log_prob, jnp.full(log_prob.shape, search.max_steps), bonus)
     return scores.reshape(search.groups, search.size)
-
-
-def _check_sizes(beam_size: int, max_steps: int, groups: int, num_results: int, diversity: float) -> None:
-    """Raises unless all are in range and the groups divide the beam."""
-    sizes = {"beam_size": beam_size, "max_steps": max_steps, "groups": groups, "num_results": num_results}
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"beam_search: expected {name} to be a positive int, got {value!r}.")
-    if beam_size % groups:
-        raise ValueError(f"beam_search: expected groups to divide beam_size {beam_size}, got {groups}.")
-    if num_results > beam_size:
-        raise ValueError(f"beam_search: expected num_results of at most beam_size {beam_size}, got {num_results}.")
-    if not diversity >= 0:
-        raise ValueError(f"beam_search: expected diversity of at least 0, got {diversity}.")

@@ -51,6 +51,46 @@ def ban_tokens(ids: Array) -> Constraint:
     return constraint
 
 
+def ban_sequences(sequences: Sequence[Array]) -> Constraint:
+    """Forbids every token that would complete one of these sequences, so that none of them ever appears.
+
+    Only tokens that are decoded count: a sequence that a prompt begins is not recognised.
+
+    Args:
+      sequences: integers `[n]` each, of any lengths n of at least 1; those of one token are what `ban_tokens` forbids.
+
+    Returns:
+      A constraint, `(tokens [K, T], step [], logits [K, V]) -> logits [K, V]`.
+
+    Raises:
+      TypeError: sequences that are not a sequence of integers `[n]`.
+      ValueError: an empty one; at the first step, ids outside the vocabulary.
+
+    Example:
+      After 2 1 neither 1 nor, since 2 1 0 is banned, 0:
+
+      >>> import jax.numpy as jnp, rnnjax
+      >>> forbid = rnnjax.decoding.ban_sequences([[2, 1, 0], [1, 1], [2, 2]])
+      >>> forbid(jnp.array([[2, 1, 0, 0]]), 2, jnp.array([[7.0, 8.0, 9.0]])).tolist()
+      [[-inf, -inf, 9.0]]
+    """
+    if not isinstance(sequences, (Sequence, np.ndarray, jax.Array)):
+        raise TypeError(f"ban_sequences: expected a sequence of integers [n] each, got {type(sequences).__name__}.")
+    banned = [_check_vector("ban_sequences", f"sequences[{i}]", ids) for i, ids in enumerate(sequences)]
+    for number, ids in enumerate(banned):
+        if not ids.size:
+            raise ValueError(f"ban_sequences: expected at least one token in each, got none in sequences[{number}].")
+
+    def constraint(tokens: Array, step: Array, logits: Array) -> Array:
+        for number, ids in enumerate(banned):
+            _checks.check_ids("ban_sequences", f"sequences[{number}]", ids, logits.shape[-1])
+        if not banned:
+            return logits
+        return jnp.where(_completes_one_of(banned, tokens, step, logits.shape[-1]), -jnp.inf, logits)
+
+    return constraint
+
+
 def min_length(n: int, eos_id: int) -> Constraint:
     """Forbids an end before the n-th token.
 
@@ -85,7 +125,8 @@ def min_length(n: int, eos_id: int) -> Constraint:
 def force_prefix(tokens: Array) -> Constraint:
     """Makes every sequence begin with given tokens, by forbidding all others.
 
-    They are part of the result, of its log-probabilities and of its score. A sequence ends at an eos among them.
+    They are part of the result, of its log-probabilities and of its score, unlike the `prompt` of a decoder, which
+    counts nowhere. A sequence ends at an eos among them.
 
     Args:
       tokens: integers `[P]`, P at most T.
@@ -270,6 +311,20 @@ def _completes_ngram(tokens: Array, step: Array, n: int, vocabulary_size: int) -
         seen &= tokens[:, n - 1 - back : steps - back] == last
     at = jnp.broadcast_to(jnp.arange(rows)[:, None], seen.shape)
     return jnp.zeros((rows, vocabulary_size), jnp.bool_).at[at, tokens[:, n - 1 :]].max(seen)
+
+
+def _completes_one_of(sequences: list[Array], tokens: Array, step: Array, vocabulary_size: int) -> Array:
+    """Which tokens would end one of the sequences after the first `step` tokens of each row `[K, T]`, `[K, V]`."""
+    before = max(ids.shape[0] for ids in sequences) - 1
+    # All but the last token of each, `[N, before]`, aligned to the right; any token fits what is missing on the left.
+    heads = jnp.stack([jnp.pad(ids[:-1].astype(np.int32), (before + 1 - ids.shape[0], 0)) for ids in sequences])
+    missing = np.arange(before) < np.array([[before + 1 - ids.shape[0]] for ids in sequences])
+    places = step - before + jnp.arange(before)
+    recent = jnp.take(tokens, jnp.maximum(places, 0), axis=1)  # [K, before]
+    fits = missing[None] | ((recent[:, None] == heads[None]) & (places >= 0)[None, None])
+    last = jnp.stack([jnp.asarray(ids[-1], jnp.int32) for ids in sequences])
+    complete = jnp.all(fits, axis=-1)  # [K, N]
+    return jnp.zeros((tokens.shape[0], vocabulary_size), jnp.bool_).at[:, last].max(complete)
 
 
 def _check_vector(where: str, name: str, ids: Any) -> Any:

@@ -17,6 +17,7 @@ from rnnjax import _masking as masking
 from rnnjax._types import Array, Carry, Key, StepFn, serializable
 from rnnjax.decoding._constraints import Constraint, check_constraints, constrain
 from rnnjax.decoding._largest import largest
+from rnnjax.decoding._prompt import read_prompt
 from rnnjax.recurrence import scan
 
 
@@ -95,7 +96,8 @@ def sample(
       max_steps: T, the number of tokens to sample.
       constraints: functions `(tokens [K, T], step [], logits [K, V]) -> logits [K, V]`, applied in order, such as
         `[at_temperature(0.8), keep_top_k(40)]`. Where they forbid every token, id 0 is taken.
-      prompt: integers `[P]` or `[P, K]`, consumed after bos_id before anything is sampled; or None.
+      prompt: integers `[P]` or `[P, K]`, consumed after bos_id before anything is sampled, and not part of the result;
+        or None. `force_prefix` samples tokens that are.
       record: `carry -> pytree [K, ...]`, of the carry after each step, such as attention weights; or None.
 
     Returns:
@@ -183,10 +185,7 @@ def _decode(
         vocabulary_size, _ = _checks.logits_of(task.where, task.step_fn, carry, rows)
         _checks.check_ids(task.where, "eos_id", task.eos_id, vocabulary_size)
     token = jnp.broadcast_to(jnp.asarray(bos_id, jnp.int32), (rows,))
-    if prompt is not None:
-        consumed = jnp.concatenate([token[None], _check_prompt(task.where, prompt, rows)])
-        carry, token = _consume(task.step_fn, carry, consumed[:-1]), consumed[-1]
-
+    carry, token = read_prompt(task.where, task.step_fn, carry, token, prompt)
     tokens = jnp.full((rows, max_steps), task.pad_id, jnp.int32) if task.constraints else None
     steps = jnp.arange(max_steps, dtype=jnp.int32) if task.constraints else None
     keys = None if key is None else jax.random.split(key, max_steps)
@@ -218,20 +217,3 @@ def _step(task: _Task, state: _State, now: tuple[Any, Any]) -> tuple[_State, _Co
     carry = masking.select(state.done, state.carry, after)
     column = _Column(token, log_prob, ~state.done, record)
     return _State(carry, jnp.where(done, state.token, token), done, tokens), column
-
-
-def _consume(step_fn: StepFn, carry: Carry, tokens: Array) -> Carry:
-    """The carry after tokens `[P, K]`."""
-    return scan(lambda carry, token: (step_fn(carry, token)[0], None), carry, tokens)[0]
-
-
-def _check_prompt(where: str, prompt: Array, rows: int) -> Array:
-    """The prompt as ids `[P, K]`."""
-    prompt = jnp.asarray(prompt)
-    if not jnp.issubdtype(prompt.dtype, jnp.integer):
-        raise TypeError(f"{where}: expected a prompt of integer ids, got {prompt.dtype}.")
-    if prompt.ndim == 1:
-        prompt = jnp.broadcast_to(prompt[:, None], (prompt.shape[0], rows))
-    if prompt.ndim != 2 or prompt.shape[1] != rows:
-        raise ValueError(f"{where}: expected a prompt of shape [P] or [P, {rows}], got {prompt.shape}.")
-    return prompt.astype(jnp.int32)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rnnjax import _checks
 from rnnjax import _masking as masking
 from rnnjax._types import Array, Carry, StepFn, serializable
+from rnnjax.decoding._prompt import read_prompt
 from rnnjax.decoding._scores import LOG_PROBABILITY, Score, bonus_of, check_score, normalised
 from rnnjax.recurrence import scan
 
@@ -32,6 +33,7 @@ def score_sequences(
     *,
     lengths: Array,
     bos_id: int | Array,
+    prompt: Array | None = None,
     score: Score = LOG_PROBABILITY,
 ) -> SequenceScores:
     """Scores given sequences under a step function, on the scale of `beam_search` with the same score.
@@ -44,6 +46,7 @@ def score_sequences(
       tokens: ids `[K, T]`, eos among them.
       lengths: tokens of each row, eos counted, `[K]`.
       bos_id: the first token consumed, an int or integers `[K]`.
+      prompt: integers `[P]` or `[P, K]`, consumed after bos_id and not scored, as in `beam_search`; or None.
       score: such as `length_normalised(0.6)`; log P(y) by default.
 
     Returns:
@@ -73,6 +76,7 @@ def score_sequences(
         _checks.check_ids(where, "tokens", tokens.T[mask], vocabulary_size)
     tokens = jnp.where(mask, tokens.T, 0).astype(jnp.int32)  # [T, K]
     first = jnp.broadcast_to(jnp.asarray(bos_id, jnp.int32), (rows,))
+    carry, first = read_prompt(where, step_fn, carry, first, prompt)
     consumed = jnp.concatenate([first[None], tokens[:-1]])[: tokens.shape[0]]
 
     def body(carry: Carry, now: tuple[Array, Array, Array | None]) -> tuple[Carry, Array]:

@@ -288,7 +288,9 @@ def test_attention_in_a_loop_has_the_gradients_of_lax_scan(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["additive_coverage", "location", "location_cumulative", "local_p", "monotonic"])
+@pytest.mark.parametrize(
+    "name", ["additive_coverage", "location", "location_cumulative", "local_p", "monotonic", "monotonic_biased"]
+)
 def test_gradients_are_finite_differences(name):
     with jax.enable_x64(True):
         c = case(MECHANISMS[name], dtype=jnp.float64, lengths=LENGTHS)

@@ -110,6 +110,36 @@ def test_monotonic_attention_keeps_what_a_saturated_stop_lets_through():
     assert_close(weights[1], np.exp(-30.0), rtol=1e-4, atol=0)  # 1 - sigmoid(30) is 0 in float32
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_an_offset_is_added_to_all_energies(hard):
+    """So that the energies e with r are those of e + r without."""
+    energies = normal(5, 4, 7, S)
+    plain, biased = (monotonic_attention(given_energies(), hard=hard, r_init=r_init) for r_init in (None, -0.75))
+    params = biased.init(jax.random.key(0))
+    assert params.r == -0.75 and params.r.dtype == jnp.float32 and params.attention == ()
+    memory = biased.remember(params, jnp.ones((S, 7, 1)))
+    alignment = initial_alignment(memory)
+    for step_energies, expected in zip(energies, attend_all(plain, energies - 0.75), strict=True):
+        weights = biased.attend(params, step_energies, memory, alignment)[1]
+        assert_close(weights, expected)
+        alignment = next_alignment(alignment, weights)
+    assert alignment.coverage.sum() < attend_all(plain, energies).sum()
+
+
+def test_an_offset_below_zero_looks_far():
+    """With energies of 0 the mean position of what is attended to is one over the probability of a stop."""
+    size = 997
+    memory = given_energies().remember((), jnp.ones((size, 3, 1)))
+    for r_init in (-2.0, -4.0):
+        attention = monotonic_attention(given_energies(), r_init=r_init, param_dtype=jnp.float64)
+        with jax.enable_x64(True):
+            params = attention.init(jax.random.key(0))
+            assert params.r.dtype == jnp.float64
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+        weights = np.asarray(attention.attend(params, jnp.zeros((3, size)), memory)[1])
+        np.testing.assert_allclose(weights @ np.arange(size), (1 - sigmoid(r_init)) / sigmoid(r_init), rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_noise_has_its_deviation_and_differs_by_row_and_step():
     key, size, rows = jax.random.key(0), 3, 499

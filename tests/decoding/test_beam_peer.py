@@ -24,6 +24,7 @@ BOS = np.arange(V, V + B)
 
 
 CONSTRAINTS = {
+    "banned_sequences": decoding.ban_sequences,
     "banned": lambda ids: decoding.ban_tokens(jnp.array(ids)),
     "min_length": lambda n: decoding.min_length(n, EOS),
     "no_repeat_ngram": decoding.no_repeat_ngram,
@@ -86,7 +87,9 @@ def search_of_transformers(weights, options):
         # A score is log P / n ** penalty, where n counts eos but not bos: `cur_len + 1 - decoder_prompt_len` there.
         length_penalty=options.get("length_penalty", 0.0),
         min_new_tokens=options["min_length"] - 1,  # eos not counted
-        bad_words_ids=[[token] for token in options["banned"]] if "banned" in options else None,
+        bad_words_ids=[[token] for token in options.get("banned", ())]
+        + [list(tokens) for tokens in options.get("banned_sequences", ())]
+        or None,
         no_repeat_ngram_size=options.get("no_repeat_ngram", 0),
         # These are scored; forced_bos_token_id would give a forced token 0.
         prefix_allowed_tokens_fn=lambda _, row: prefix[len(row) - 1 : len(row)] or range(V),
@@ -111,6 +114,7 @@ SETTINGS = {
     "unigrams": {"no_repeat_ngram": 1},
     "bigrams": {"no_repeat_ngram": 2, "max_steps": 11, "length_penalty": 1.0},
     "banned": {"banned": (1, 5)},
+    "banned_sequences": {"banned_sequences": ((1, 5), (4,), (3, 3), (0, 1, 0), (5, EOS)), "max_steps": 11},
     "prefix": {"prefix": (4, 4, 3)},
     "best_alone": {"num_results": 1, "length_penalty": 1.0, "max_steps": 11},
     "all": {

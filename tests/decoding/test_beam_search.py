@@ -111,6 +111,9 @@ OPTIONS = {
     "constraints and score": options_of("all"),
     "groups": {"beam_size": 6, "groups": 3, "diversity": 0.5},
     "few": {"num_results": 2, "score": length_normalised(0.6)},
+    "2k": {"ends": "2k", "num_results": 3, "score": length_normalised(0.6)},
+    "all": {"ends": "all", "finished_only": True, "score": length_normalised(0.6)},
+    "all in groups": {"ends": "all", "groups": 2, "diversity": 0.5, "finished_only": True},
     "reward": {"num_results": 1, "score": SCORES["limited"][0]},
 }
 

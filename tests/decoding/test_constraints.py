@@ -1,6 +1,7 @@
 """Constraints: each against brute force, and what sampling, greedy decoding and beam search make of the same ones."""
 
 import functools
+import itertools
 
 import hypothesis
 import jax
@@ -32,6 +33,7 @@ from hypothesis import strategies as st
 import rnnjax
 from rnnjax.decoding import (
     at_temperature,
+    ban_sequences,
     ban_tokens,
     force_prefix,
     keep_top_k,
@@ -133,8 +135,9 @@ def test_a_constraint_sees_the_tokens_chosen_so_far(name):
         jax.debug.callback(lambda *now: seen.append(now), tokens, step)
         return logits
 
-    options = {} if name == "beam_search" else {"prompt": jnp.array([1, 0])}
-    result = DECODERS[name](*random_model(3), constraints=[spy, min_length(2, EOS)], max_steps=7, **options)
+    decode = functools.partial(rnnjax.beam_search, **OPTIONS, beam_size=3) if name == "beam_search" else DECODERS[name]
+    options = {"constraints": [spy, min_length(2, EOS)], "max_steps": 7, "prompt": jnp.array([1, 0])}
+    result = decode(*random_model(3), **options)
     jax.effects_barrier()
     steps = sorted((int(step), np.asarray(tokens)) for tokens, step in seen)
     assert [step for step, _ in steps] == list(range(len(steps))) and len(steps) > 2
@@ -164,7 +167,7 @@ def test_without_constraints_the_loop_holds_no_tokens(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DECODERS)
 def test_constraints_of_each_source_of_a_batch(name):
-    """Ids that are traced, of a prefix and of bans."""
+    """Ids that are traced, of a prefix, of bans and of a banned sequence beside one that is known."""
     step_fn, carry = random_model(4)
     prefixes, bans = jnp.array([[1, 0], [0, 1], [1, 1], [0, 0]]), jnp.array([[0], [1], [2], [0]])
 
@@ -174,13 +177,16 @@ def test_constraints_of_each_source_of_a_batch(name):
         def ban_later(tokens, step, logits):
             return jnp.where(step < 2, logits, ban(tokens, step, logits))
 
-        return DECODERS[name](step_fn, carry, constraints=[force_prefix(prefix), ban_later], eos_id=None)
+        apart = ban_sequences([jnp.stack([prefix[1], jnp.where(banned[0] == 2, 0, 2)]), np.array([2, 2])])
+        return DECODERS[name](step_fn, carry, constraints=[force_prefix(prefix), ban_later, apart], eos_id=None)
 
     together = jax.jit(jax.vmap(run))(prefixes, bans)
     for i in range(4):
         assert together.tokens[i].tolist() == run(prefixes[i], bans[i]).tokens.tolist()
         tokens = np.asarray(together.tokens[i])
         assert (tokens[:, :2] == np.asarray(prefixes[i])).all() and not (tokens[:, 2:] == int(bans[i, 0])).any()
+        apart = int(prefixes[i, 1]), 0 if bans[i, 0] == 2 else 2
+        assert not {apart, (2, 2)} & {pair for row in tokens.tolist() for pair in itertools.pairwise(row)}
 
 
 @pytest.mark.slow
@@ -192,8 +198,8 @@ def test_half_precision_logits_stay_half_precision():
         return after, logits.astype(jnp.bfloat16)
 
     constraints = [
-        min_length(0, EOS), ban_tokens([]), force_prefix([]), no_repeat_ngram(T), keep_top_k(V), keep_top_p(1.0),
-        at_temperature(1.0),
+        min_length(0, EOS), ban_tokens([]), ban_sequences([]), force_prefix([]), no_repeat_ngram(T), keep_top_k(V),
+        keep_top_p(1.0), at_temperature(1.0),
     ]  # fmt: skip
     for decode in DECODERS.values():
         assert_same(decode(half, carry, constraints=constraints), decode(half, carry))
@@ -265,6 +271,28 @@ def test_ngrams_equal_brute_force(tokens, n):
     assert_keeps(no_repeat_ngram(n), NORMAL, [kept] * 3, tokens, steps=9)
 
 
+SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=0, max_size=5)
+
+
+@SETTINGS
+@hypothesis.given(st.lists(st.integers(0, 2), min_size=0, max_size=8), SEQUENCES)
+def test_banned_sequences_equal_brute_force(tokens, sequences):
+    kept = {token for token in range(7) if not any([*tokens, token][-len(banned) :] == banned for banned in sequences)}
+    assert_keeps(ban_sequences(sequences), NORMAL, [kept] * 3, tokens, steps=9)
+
+
+def test_banned_sequences_of_one_token_are_banned_tokens():
+    assert_same(applied(ban_sequences([[6], [2]]), NORMAL), applied(ban_tokens([6, 2]), NORMAL))
+
+
+def test_a_pad_before_the_first_token_completes_nothing():
+    """The tokens before the first are not those at the end of the row, where pad_id is an ordinary id."""
+    tokens = jnp.full((3, 4), 5)
+    for step, banned in ((0, False), (1, True)):
+        logits = ban_sequences([[5, 1]])(tokens, jnp.int32(step), jnp.asarray(NORMAL))
+        assert bool(jnp.isinf(logits[:, 1]).all()) == bool(jnp.isinf(logits).any()) == banned
+
+
 @pytest.mark.parametrize("step", range(T))
 def test_bans_lengths_and_prefixes_at_each_step(step):
     tokens, every = (5, 1, 0, 3)[:step], set(range(7))
@@ -311,6 +339,7 @@ def test_rows_do_not_mix():
         at_temperature(0),
         at_temperature(0.5),
         no_repeat_ngram(2),
+        ban_sequences([[2, 1, 3], [1, 0], [2, 0, 5]]),
         no_successor,
     )
     for constraint in constraints:
@@ -352,11 +381,20 @@ def test_ids_are_integers_of_one_axis(ids):
         force_prefix(jnp.asarray(ids))
 
 
+@pytest.mark.parametrize("sequences", [3, [1, 2], [[0.5]], [[[1]]], "ab", jnp.arange(3)])
+def test_banned_sequences_are_integers_of_one_axis_each(sequences):
+    with pytest.raises(TypeError, match=r"ban_sequences: expected .* integers \[[nN]\].*, got"):
+        ban_sequences(sequences)
+    with pytest.raises(ValueError, match=r"ban_sequences: expected at least one token in each, got none in .*\[1\]"):
+        ban_sequences([[1], []])
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_what_does_not_fit_the_vocabulary_is_named(name):
     for constraint, message in (
         (ban_tokens(jnp.array([0, 7])), "ban_tokens: expected ids from 0 to 2, ids of the 3 logits, got 0 to 7"),
         (ban_tokens([2**32]), "ban_tokens: expected ids from 0 to 2"),
+        (ban_sequences([[1], [0, 3]]), r"ban_sequences: expected sequences\[1\] from 0 to 2, .*, got 0 to 3"),
         (force_prefix([-1]), "force_prefix: expected tokens from 0 to 2, ids of the 3 logits, got -1 to -1"),
         (force_prefix(jnp.zeros(5, jnp.int32)), "force_prefix: expected at most T = 4 tokens, got 5"),
         (min_length(2, 3), "min_length: expected eos_id from 0 to 2, ids of the 3 logits, got 3 to 3"),

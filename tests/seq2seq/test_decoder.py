@@ -1,5 +1,6 @@
 """Decoders against loops by hand: NumPy written from the equations, one row without padding."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -41,21 +42,18 @@ def additive(p, query, m):
     return sum(a_s * m_s for a_s, m_s in zip(a, m, strict=True)), a
 
 
-def decode(kind, query, w_c, feeds, params, carry, xs, m):
+def decode(kind, query, layer, feeds, params, carry, xs, m, parts="both"):
     """The equations of `attention_decoder`, one row: outputs, contexts and weights of all steps, and the last carry."""
-    steps, feed = [], np.zeros(O)
+    steps, feed = [], np.zeros(feeds)
     for x in xs:
-        fed = [feed] if feeds else []
+        fed = [feed] if feeds else []  # so many features
         if query == "previous":
             context, weights = additive(params.attention, kind.h(carry), m)
             carry, y = kind.step(params.cell, carry, np.concatenate([x, context, *fed]))
         else:
             carry, y = kind.step(params.cell, carry, np.concatenate([x, *fed]))
             context, weights = additive(params.attention, y, m)
-        output = np.concatenate([y, context])
-        if w_c is not None:
-            output = np.tanh(output @ w_c)
-        feed = output
+        output = feed = layer({"both": np.concatenate([y, context]), "y": y, "context": context}[parts])
         steps.append((output, context, weights))
     return carry, [np.stack(column) for column in zip(*steps, strict=True)]
 
@@ -92,9 +90,9 @@ def test_a_decoder_is_its_equations(kind, query, form):
         carry, out = run(params, source, start)
         p, m, x, first = jax.tree.map(np.asarray, (params, source, xs, start))
         for b, length in enumerate(SOURCE_LENGTHS):
-            last, expected = decode(
-                KINDS[kind], query, p.w_c, form == "feeding", p, row(first, b), x[:, b], m[:length, b]
-            )
+            layer = (lambda z: z) if form == "plain" else lambda z: np.tanh(z @ p.w_c)
+            feeds = O if form == "feeding" else 0
+            last, expected = decode(KINDS[kind], query, layer, feeds, p, row(first, b), x[:, b], m[:length, b])
             assert_exact([out.output[:, b], out.context[:, b], out.weights[:, b, :length]], expected)
             assert not out.weights[:, b, length:].any()
             assert_exact(row(carry.cell, b), last)
@@ -105,6 +103,49 @@ def test_a_decoder_is_its_equations(kind, query, form):
                 assert_exact(carry.feed[b], expected[0][-1])
             else:
                 assert carry.feed is None
+
+
+LAYERS = {  # options, the layer in NumPy, the features of z and of the output
+    "linear": ({"attentional_size": O, "attentional_activation": jax.nn.identity}, lambda p, z: z @ p.w_c, H + M, O),
+    "biased": ({"attentional_size": O, "attentional_bias": True}, lambda p, z: np.tanh(z @ p.w_c + p.b_c), H + M, O),
+    "absent": ({}, lambda p, z: z, H + M, H + M),
+    "context": ({"output": "context"}, lambda p, z: z, M, M),
+    "y": ({"output": "y"}, lambda p, z: z, H, H),
+    "of context": (
+        {"output": "context", "attentional_size": O, "attentional_bias": True, "attentional_activation": jax.nn.relu},
+        lambda p, z: np.maximum(z @ p.w_c + p.b_c, 0), M, O,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("feeding", [False, True])
+@pytest.mark.parametrize("query", ["previous", "current"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_attentional_layer_is_as_asked_for(name, query, feeding):
+    """With input feeding beside "current", "linear" and "context" are TensorFlow's AttentionWrapper."""
+    options, layer, joined, size = LAYERS[name]
+    with jax.enable_x64(True):
+        attention = rnnjax.attention.additive_attention(H, M, A)
+        cell = rnnjax.gru(F + (M if query == "previous" else 0) + (size if feeding else 0), H)
+        decoder = rnnjax.attention_decoder(cell, attention, query=query, input_feeding=feeding, **options)
+        params = drawn(decoder, seed=1, dtype=jnp.float64)
+        layered = "attentional_size" in options
+        assert params.w_c is None if not layered else params.w_c.shape == (joined, O)
+        assert params.b_c is None if "attentional_bias" not in options else params.b_c.shape == (O,)
+        source, xs = normal(2, S, B, M, dtype=jnp.float64), normal(3, T, B, F, dtype=jnp.float64)
+        memory = attention.remember(params.attention, source, lengths=jnp.array(SOURCE_LENGTHS))
+        start = decoder.initial_carry(memory, dtype=jnp.float64)
+        assert start.feed is None if not feeding else start.feed.shape == (B, size)
+        carry, out = jax.jit(lambda *now: rnnjax.teacher_force(decoder, *now))(params, memory, xs, start)
+        p, m, x, first = jax.tree.map(np.asarray, (params, source, xs, start.cell))
+        for b, length in enumerate(SOURCE_LENGTHS):
+            last, expected = decode(
+                KINDS["gru"], query, functools.partial(layer, p), size if feeding else 0, p, row(first, b), x[:, b],
+                m[:length, b], options.get("output", "both"),
+            )  # fmt: skip
+            assert_exact([out.output[:, b], out.context[:, b], out.weights[:, b, :length]], expected)
+            assert_exact(row(carry.cell, b), last)
 
 
 @pytest.mark.slow
@@ -284,7 +325,9 @@ def test_bad_decoders():
     attention = rnnjax.attention.additive_attention(H, M, A)
     for message, options in {
         "query to be 'previous' or 'current', got 'next'": {"query": "next"},
-        "attentional_size beside input_feeding, got None": {"input_feeding": True},
+        r"output to be one of \('both', 'y', 'context'\), got 'h'": {"output": "h"},
+        "attentional_size beside attentional_bias and attentional_activation, got None": {"attentional_bias": True},
+        "attentional_size beside attentional_bias and .*, got None": {"attentional_activation": jax.nn.relu},
         "attentional_size to be a positive int, got 0": {"attentional_size": 0},
         r"attentional_size to be a positive int, got \(24, 19\)": {"attentional_size": (H + M, O)},
         "query_of beside query='previous' only": {"query": "current", "query_of": lambda carry: carry.h},
@@ -292,8 +335,12 @@ def test_bad_decoders():
         with pytest.raises(ValueError, match=f"attention_decoder: expected {message}"):
             rnnjax.attention_decoder(rnnjax.gru(F + M, H), attention, **options)
     of_unknown_size = rnnjax.gru(F + M, H)._replace(output_size=None)
-    with pytest.raises(ValueError, match=r"attention_decoder: expected a cell with an output_size .*got None"):
-        rnnjax.attention_decoder(of_unknown_size, attention, attentional_size=O)
+    for options in ({"attentional_size": O}, {"input_feeding": True}):
+        with pytest.raises(ValueError, match=r"attention_decoder: expected a cell with an output_size .*got None"):
+            rnnjax.attention_decoder(of_unknown_size, attention, **options)
+    rnnjax.attention_decoder(of_unknown_size, attention, input_feeding=True, output="context")
+    with pytest.raises(TypeError, match=r"attentional_activation to be a function such as jnp\.tanh, got 'tanh'"):
+        rnnjax.attention_decoder(rnnjax.gru(F + M, H), attention, attentional_activation="tanh", attentional_size=O)
 
 
 @pytest.mark.parametrize("name", mechanisms())
@@ -322,7 +369,7 @@ def test_a_memory_of_another_size_than_declared_is_refused():
     params = drawn(decoder)
     memory = attention.remember(params.attention, normal(1, S, B, M))
     longer = memory._replace(values=normal(2, B, S, M + 2))
-    with pytest.raises(ValueError, match=r"attention_decoder: expected \[y; context\] of 24 features, .*got 11 \+ 15"):
+    with pytest.raises(ValueError, match=r"expected \[y; context\] of 24 features, .*got y of 11 and context of 15"):
         decoder.step(params, decoder.initial_carry(memory), normal(3, B, F), longer)
 
 

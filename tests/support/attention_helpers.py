@@ -83,6 +83,11 @@ def local_p(energies, p, q, m, before):
     return [weights[s] * math.exp(-((s - center) ** 2) / (2 * (WINDOW / 2) ** 2)) for s in range(len(m))]
 
 
+def biased(energies):
+    """The energies of the attention inside plus an offset."""
+    return lambda p, q, m, before: [e + p.r for e in energies(p.attention, q, m, before)]
+
+
 def monotonic(energies, p, q, m, before):
     stop, inspected, weights = sigmoid(np.array(energies(p, q, m, before))), 0, []
     for s in range(len(m)):
@@ -123,6 +128,11 @@ def with_additive(wrap, **options):
     return lambda param_dtype=jnp.float32: wrap(additive(**options)(param_dtype=param_dtype))
 
 
+def monotonic_over_general(param_dtype=jnp.float32, **options):
+    inside = general_attention(D, M, param_dtype=param_dtype)
+    return monotonic_attention(inside, r_init=-0.5, param_dtype=param_dtype, **options)
+
+
 def local_p_over_general(param_dtype=jnp.float32):
     inside = general_attention(D, M, param_dtype=param_dtype)
     return local_attention(inside, window=WINDOW, query_size=D, param_dtype=param_dtype)
@@ -144,6 +154,10 @@ MECHANISMS = {
     ),
     "local_p": Mechanism(local_p_over_general, local_p, general_energies),
     "monotonic": Mechanism(with_additive(monotonic_attention, normalize=True), monotonic, additive_energies),
+    "monotonic_biased": Mechanism(monotonic_over_general, monotonic, biased(general_energies)),
+    "monotonic_biased_hard": Mechanism(
+        functools.partial(monotonic_over_general, hard=True), hard, biased(general_energies)
+    ),
     "monotonic_hard": Mechanism(
         with_additive(functools.partial(monotonic_attention, hard=True)), hard, additive_energies
     ),

@@ -130,6 +130,12 @@ RULES = {
         lambda tokens, token: len(tokens) >= 2 or token == (1, 0)[len(tokens)],
     ),
     "banned": ([decoding.ban_tokens([1])], lambda tokens, token: token != 1),
+    "sequences": (
+        [decoding.ban_sequences([[1, 0], [0, 0, 1], jnp.array([1, 1, EOS]), [0, EOS]])],
+        lambda tokens, token: (
+            not any((*tokens, token)[-len(banned) :] == banned for banned in ((1, 0), (0, 0, 1), (1, 1, EOS), (0, EOS)))
+        ),
+    ),
     "bigrams": ([decoding.no_repeat_ngram(2)], lambda tokens, token: not repeats(tokens, token, 2)),
     "unigrams": ([decoding.no_repeat_ngram(1)], lambda tokens, token: not repeats(tokens, token, 1)),
     "own": ([no_successor], lambda tokens, token: not tokens or token != (tokens[-1] + 1) % V),

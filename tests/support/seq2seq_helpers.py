@@ -113,6 +113,7 @@ def mechanisms():
         "local_m": rnnjax.attention.local_attention(rnnjax.attention.general_attention(H, M), window=1),
         "local_p": rnnjax.attention.local_attention(rnnjax.attention.general_attention(H, M), window=2, query_size=H),
         "monotonic": rnnjax.attention.monotonic_attention(additive(normalize=True)),
+        "monotonic_biased": rnnjax.attention.monotonic_attention(rnnjax.attention.general_attention(H, M), r_init=-1.0),
     }
 
 
