@@ -107,15 +107,19 @@ def beam_search(
 
     At every step the K best continuations of the K live hypotheses are found; those that end are kept aside, never lost
     to longer ones, and the K best others live on. With K of at least V^T this is exhaustive; with K = 1 and no penalty
-    it is greedy decoding. Ties go to the lower id.
+    it is greedy decoding, unless more ends compete. Ties go to the lower id.
 
-    Which ends compete for the N places does not change what lives on:
+    Which ends compete for a place does not change what lives on:
 
         ends="k"      those among the K best candidates of a step, as in transformers and fairseq
         ends="2k"     those among the 2K best, as in Flax and t5x
         ends="all"    those of all live hypotheses, at every step
 
-    NUMBERS
+    The more compete, the less a search misses: on random lattices the best sequence in 27, 10 and 8 % of them, with
+    K = 2 and log P(y). But what it finds need not be right. A model of smoothed labels gives some probability to an end
+    everywhere, and log P(y) prefers a short wrong answer to a long right one: with K = 4 such models answer right in
+    97, 91 and 10 %, and in 98, 98 and 98 % with `length_normalised(0.6)` (tests/decoding/test_ends_study.py). So take
+    "2k" or "all" beside a score that is normalised by length; "k" is safe with any.
 
     References: Graves 2012, "Sequence transduction with recurrent neural networks" (the search); Vijayakumar et al.
     2018, "Diverse beam search" (groups).
