@@ -180,7 +180,7 @@ def test_records_follow_their_hypotheses(options):
             np.testing.assert_allclose(records[t], expected, rtol=1e-4, atol=1e-6)
 
 
-def diverse_twin(step_fn, carry, groups, size, diversity, steps):
+def diverse_twin(step_fn, carry, groups, size, diversity, steps, ends):
     """Diverse beam search written out: all candidates in a list, sequences copied."""
     live = [[((), 0.0)] for _ in range(groups)]
     ended = [[] for _ in range(groups)]
@@ -194,7 +194,8 @@ def diverse_twin(step_fn, carry, groups, size, diversity, steps):
                     total = log_prob + float(log_probs[token])
                     candidates.append((total - diversity * taken.count(token), total, (*tokens, token)))
             candidates.sort(key=lambda one: -one[0])
-            ended[g] += [one[1:] for one in candidates[:size] if one[2][-1] == EOS]
+            rivals = candidates[: {"k": size, "2k": 2 * size, "all": None}[ends]]
+            ended[g] += [one[1:] for one in rivals if one[2][-1] == EOS]
             live[g] = [(tokens, total) for _, total, tokens in candidates if tokens[-1] != EOS][:size]
             taken += [tokens[-1] for tokens, _ in live[g]]
     for g in range(groups):
@@ -204,12 +205,16 @@ def diverse_twin(step_fn, carry, groups, size, diversity, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("groups,size,diversity", [(1, 3, 0.0), (3, 1, 0.7), (2, 2, 0.3), (3, 2, 5.0)])
-def test_groups_against_their_twin(groups, size, diversity):
+@pytest.mark.parametrize(
+    ("groups", "size", "diversity", "ends"),
+    [(1, 3, 0.0, "k"), (3, 1, 0.7, "k"), (2, 2, 0.3, "k"), (3, 2, 5.0, "k"), (2, 2, 0.7, "2k"), (2, 2, 2.0, "all")],
+)
+def test_groups_against_their_twin(groups, size, diversity, ends):
+    options = {"beam_size": groups * size, "groups": groups, "diversity": diversity, "max_steps": 5, "ends": ends}
     for seed in range(3):
         step_fn, carry = random_model(seed, vocabulary=5)
-        result = search(step_fn, carry, beam_size=groups * size, groups=groups, diversity=diversity, max_steps=5)
-        expected = diverse_twin(step_fn, carry, groups, size, diversity, 5)
+        result = search(step_fn, carry, **options)
+        expected = diverse_twin(step_fn, carry, groups, size, diversity, 5, ends)
         assert sorted(sequences_of(result)) == sorted(tokens for _, tokens in expected)
         np.testing.assert_allclose(result.scores, [score for score, _ in expected], rtol=1e-4)
 
