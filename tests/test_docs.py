@@ -4,6 +4,7 @@ import operator
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 import rnnjax
@@ -15,6 +16,9 @@ PAGES = [
     ROOT / "experiments" / "README.md",
     *(ROOT / "docs").glob("*.md"),
 ]
+
+
+GUIDES = [page for page in sorted((ROOT / "docs").glob("*.md")) if "```python" in page.read_text()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -38,3 +42,12 @@ def test_every_experiment_has_a_row():
     folders = {path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py")}
     for name in folders | {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")}:
         assert f"python -m experiments.{name}" in rows, f"experiments/README.md has no row for {name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES, ids=lambda path: path.stem)
+def test_the_blocks_of_a_guide_run_one_after_the_other(page):
+    names = {"__name__": page.stem}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
+            exec(compile(block, page.name, "exec"), names)

@@ -45,7 +45,7 @@ ORDER = {
     "export": ("_names", "_program", "_function", "_cells", "_file"),
     "recurrence": (
         "_rewrite", "_eager", "_scan", "_explain", "_hold", "_call", "_loop", "_unroll", "_reference", "_tbptt",
-        "_layers",
+        "_layers", "_resets",
     ),
     "seq2seq": (
         "_decoder", "_encoder", "_bridge", "_attention_decoder", "_vector_decoder", "_teacher_force", "_coverage",

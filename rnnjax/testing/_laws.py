@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import batch_shape_of
-from rnnjax.recurrence import tbptt, unroll, unroll_reference
+from rnnjax.recurrence import resets_from_done, tbptt, unroll, unroll_reference
 from rnnjax.testing._case import BATCH, LENGTH, Case, at, example, inputs
 from rnnjax.testing._programs import floats, is_float, quick_jit, results, rows, step, values, with_floats
 
@@ -178,6 +178,61 @@ def parts_make_the_whole(case: Case) -> None:
     assert_same(values(case.cell, tbptt, steps=2)(params, xs, carry), whole)
 
 
+def acting_is_learning(case: Case) -> None:
+    """Acting a step at a time, from the initial carry where a reset is true, == unroll with resets `[T, B]`."""
+    params, carry, xs = example(case)
+    carries, ys = _act(case, params, xs, carry)
+    learned = results(case.cell)(params, xs, carry, lengths=FULL, resets=case.resets)
+    assert_same(learned.values, (carries[-1], ys))
+
+
+def done_ends_an_episode(case: Case) -> None:
+    """Episodes that follow each other == a run of each: after done[t] `[T, B]`, the step t + 1 begins another one."""
+    params, carry, xs = example(case)
+    done, before = case.resets, case.lengths % 2 == 1
+    resets = np.asarray(resets_from_done(done, before))
+    got = results(case.cell)(params, xs, carry, lengths=FULL, resets=resets).values
+    initial = case.cell.initial_carry(batch_shape_of(xs))
+    begun = [_loop(case, params, at(xs, slice(first, None)), initial) for first in range(LENGTH)]
+    begun.append(_loop(case, params, xs, carry))  # what began before the first step
+
+    def steps_of(row: int) -> tuple[Any, Any]:
+        (carries, some), first, ys = begun[0 if before[row] else -1], 0, []
+        for t in range(LENGTH):
+            if t and done[t - 1, row]:
+                (carries, some), first = begun[t], t
+            ys.append(at(some[t - first], row))
+        return at(carries[LENGTH - first], row), _stacked(ys)
+
+    lasts, ys = zip(*map(steps_of, range(BATCH)), strict=True)
+    assert_same(got, (_stacked(lasts), jax.tree.map(lambda *rows: np.stack(rows, axis=1), *ys)))
+
+
+def chunks_learn_from_stored_carries(case: Case) -> None:
+    """A chunk from the carry that the actor stored == its part of the whole; burn-in has no gradient; xs `[T, B, F]`.
+
+    Reference: Kapturowski et al. 2019, "Recurrent experience replay in distributed reinforcement learning".
+    """
+    params, carry, xs = example(case)
+    carries, ys = _act(case, params, xs, carry)
+    chunk = functools.partial(at, index=slice(case.split, None))
+    stored = results(case.cell)(params, chunk(xs), carries[case.split], resets=chunk(case.resets))
+    assert_same(stored.values, (carries[-1], chunk(ys)))
+    warm = results(case.cell, _after_burn_in, burn_in=case.split)(params, xs, carry, resets=case.resets)
+    assert_same(warm.values, stored.values)
+    of_params, of_xs, of_carry = warm.gradients
+    assert_same([of_params, chunk(of_xs)], stored.gradients[:2])
+    for leaf in [*at(of_xs, slice(0, case.split)), *of_carry]:
+        assert not leaf.any(), f"the gradient of what came before the chunk is {leaf}, not zero"
+
+
+def _after_burn_in(cell: Any, params: Any, xs: Any, carry: Any, *, resets: Any, burn_in: int) -> tuple[Any, Any]:
+    """A run whose first steps only bring the carry up to date."""
+    first, rest = slice(0, burn_in), slice(burn_in, None)
+    warm, _ = unroll(cell, params, at(xs, first), carry, resets=resets[first])
+    return unroll(cell, params, at(xs, rest), jax.lax.stop_gradient(warm), resets=resets[rest])
+
+
 def memory_modes_agree(case: Case) -> None:
     """Every remat and chunk gives the same values and gradients; xs `[T, B, F]`."""
     params, carry, xs = example(case)
@@ -270,6 +325,9 @@ LAWS: dict[str, Callable[[Case], None]] = {
         padding_is_inert,
         resets_start_afresh,
         parts_make_the_whole,
+        acting_is_learning,
+        done_ends_an_episode,
+        chunks_learn_from_stored_carries,
         memory_modes_agree,
         reverse_is_flipped,
         time_major_is_a_transpose,
@@ -308,6 +366,22 @@ def _loop(case: Case, params: Any, xs: Any, carry: Any) -> tuple[list[Any], list
         carries.append(carry)
         ys.append(y)
     return carries, ys
+
+
+def _act(case: Case, params: Any, xs: Any, carry: Any) -> tuple[list[Any], Any]:
+    """The steps of an actor: the carries that it stores before each step and after the last, and ys `[T, B, ...]`."""
+    initial, carries, ys = case.cell.initial_carry(batch_shape_of(xs)), [carry], []
+    for t, reset in enumerate(case.resets):
+        fresh = functools.partial(_where, reset)
+        after, y = step(case.cell)(params, jax.tree.map(fresh, initial, carries[-1]), at(xs, t))
+        carries.append(after)
+        ys.append(y)
+    return carries, _stacked(ys)
+
+
+def _where(flags: np.ndarray, on_true: Any, on_false: Any) -> np.ndarray:
+    """Rows of on_true `[B, ...]` where flags `[B]` are true, rows of on_false elsewhere."""
+    return np.where(flags.reshape(-1, *[1] * (np.ndim(on_true) - 1)), on_true, on_false)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

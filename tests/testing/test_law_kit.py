@@ -13,6 +13,7 @@ from helpers import normal
 
 import rnnjax
 from rnnjax import testing
+from rnnjax.testing import _laws
 
 F = 2
 
@@ -151,6 +152,11 @@ def steps_are_counted_in_python():
     return with_apply(lambda p, c, x, new, y: (new, y + next(calls)))
 
 
+def noise_comes_from_a_global_generator():
+    rng = np.random.default_rng(0)
+    return with_apply(lambda p, c, x, new, y: (new, y + float(rng.normal())))
+
+
 def gradient_is_cut():
     return LEAKY._replace(apply=lambda p, c, x: leaky_apply(jax.lax.stop_gradient(p), c, x))
 
@@ -178,6 +184,7 @@ BROKEN_ALONE = {
     singular_at_zero: "padding_is_inert",
     steps_are_counted_in_python: "parts_make_the_whole",
     gradient_is_cut: "gradients_are_finite_differences",
+    noise_comes_from_a_global_generator: "acting_is_learning",
 }
 
 
@@ -212,6 +219,48 @@ def test_a_law_alone_sees_what_it_is_for(make):
     law = BROKEN_ALONE[make]
     with pytest.raises(AssertionError, match=f"^the law '{law}' does not hold: "):
         testing.check_cell(make(), laws=[law])
+
+
+# ---- policies: what would be wrong with an actor or a learner ----------------------------------------------------
+
+
+def carries_are_reset_after_the_step(cell, params, xs, carry, *, resets, **masks):
+    late = jnp.concatenate([jnp.zeros_like(resets[:1]), resets[:-1]])
+    return rnnjax.unroll(cell, params, xs, carry, resets=late, **masks)
+
+
+def done_is_off_by_one(done, before):
+    return done
+
+
+def gradients_flow_into_the_burn_in(cell, params, xs, carry, *, resets, burn_in):
+    carry, ys = rnnjax.unroll(cell, params, xs, carry, resets=resets)
+    return carry, ys[burn_in:]
+
+
+def the_stored_carry_is_ignored(cell, params, xs, carry, *, resets, burn_in):
+    return rnnjax.unroll(cell, params, xs[burn_in:], resets=resets[burn_in:])
+
+
+@pytest.mark.parametrize(
+    ("law", "name", "broken"),
+    [
+        ("acting_is_learning", "unroll", carries_are_reset_after_the_step),
+        ("done_ends_an_episode", "resets_from_done", done_is_off_by_one),
+        ("chunks_learn_from_stored_carries", "_after_burn_in", gradients_flow_into_the_burn_in),
+        ("chunks_learn_from_stored_carries", "_after_burn_in", the_stored_carry_is_ignored),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_law_of_policies_sees_what_it_is_for(law, name, broken, monkeypatch):
+    testing.check_cell(LEAKY, laws=[law])
+    if name == "unroll":
+        results = _laws.results
+        monkeypatch.setattr(_laws, "results", lambda cell: results(cell, broken))
+    else:
+        monkeypatch.setattr(_laws, name, broken)
+    with pytest.raises(AssertionError, match=f"^the law '{law}' does not hold: "):
+        testing.check_cell(LEAKY, laws=[law])
 
 
 def test_inputs_of_changing_shapes_break_one_trace():
