@@ -40,13 +40,13 @@ class Config(frame.Config):
     cell: str = "gru"  # that remembers: rnn, irnn, gru, simple_gru, mgu, lstm, peephole_lstm, cifg_lstm, ...
     hidden: int = 32  # units of the layer before the cell, and of the cell
     seeds: int = 5  # policies of each kind, trained side by side
-    corridor: int = 10  # steps of the T-maze before one has to turn
+    corridor: int = 20  # steps of the T-maze before one has to turn
     cards: int = 52  # that are dealt in an episode of repeat first
-    noise: float = 0.1  # of the cart-pole, in shares of the place and the angle at which an episode ends
+    noise: float = 0.2  # of the cart-pole, in shares of the place and the angle at which an episode ends
     limit: int = 200  # steps of the cart-pole after which an episode ends
     environments: int = 64  # in which a policy acts at once
     length: int = 64  # steps of a rollout
-    updates: int = 150  # rollouts that are learned from
+    updates: int = 100  # rollouts that are learned from
     epochs: int = 4  # times that each one is gone through
     minibatches: int = 4  # into which its environments are divided
     learning_rate: float = 0.003  # at first; it falls to zero
@@ -56,7 +56,7 @@ class Config(frame.Config):
     clip: float = 0.2  # of the ratio of probabilities
     value_weight: float = 1.0  # of the error of the values in the loss
     entropy_weight: float = 0.01  # of the entropy of the actions in the loss
-    episodes: int = 256  # that each policy is measured in, with the most probable actions
+    episodes: int = 512  # that each policy is measured in
 
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
@@ -74,8 +74,8 @@ class Config(frame.Config):
             )
 
 
-SMOKE = {"tasks": ("t_maze",), "cell": "irnn", "hidden": 5, "seeds": 2, "corridor": 2, "environments": 6, "length": 11}
-SMOKE |= {"updates": 3, "epochs": 2, "minibatches": 2, "episodes": 7}
+SMOKE = {"tasks": ("t_maze",), "agents": ("recurrent", "off_by_one"), "cell": "irnn", "hidden": 5, "seeds": 2}
+SMOKE |= {"corridor": 2, "environments": 6, "length": 11, "updates": 3, "epochs": 2, "minibatches": 2, "episodes": 7}
 
 
 def make_task(config: Config, task: str) -> environments.Environment:

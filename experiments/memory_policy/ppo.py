@@ -88,15 +88,15 @@ def act(cell: rnnjax.Cell, params: Params, actor: Actor) -> tuple[Any, jax.Array
 
 
 def roll_out(
-    environment: Environment, cell: rnnjax.Cell, choose: Callable, params: Params, actor: Actor, keys: jax.Array
+    environment: Environment, cell: rnnjax.Cell, params: Params, actor: Actor, keys: jax.Array
 ) -> tuple[Actor, Steps]:
-    """Takes a step for every key `[T]`; `choose` is `(key, logits) -> action`."""
+    """Takes a step in every environment for every key `[T]`."""
     environment = and_start_again(environment)
 
     def step(actor: Actor, key: jax.Array) -> tuple[Actor, Steps]:
         key_action, key_step = jax.random.split(key)
         carry, logits, value = act(cell, params, actor)
-        action = choose(key_action, logits)
+        action = jax.random.categorical(key_action, logits)
         taken = jax.vmap(environment.step)(jax.random.split(key_step, len(action)), actor.states, action)
         return_ = actor.return_ + taken.reward
         kept = jnp.where(taken.done, 0.0, return_)
@@ -179,7 +179,7 @@ def make_train(config: Any, environment: Environment, cell: rnnjax.Cell, resets_
         learner, actor = state
         key_steps, key_epochs = jax.random.split(key)
         keys = jax.random.split(key_steps, config.length)
-        after, steps = roll_out(environment, cell, jax.random.categorical, learner[0], actor, keys)
+        after, steps = roll_out(environment, cell, learner[0], actor, keys)
         _, _, last_value = act(cell, learner[0], after)
         advantage = advantages(steps, last_value, config.discount, config.trace)
         lesson = Lesson(actor.carry, resets_of(steps.done, actor.done), steps, advantage)
@@ -200,12 +200,12 @@ def make_train(config: Any, environment: Environment, cell: rnnjax.Cell, resets_
 
 
 def make_evaluate(environment: Environment, cell: rnnjax.Cell, episodes: int) -> Callable:
-    """Makes `(params, key) -> returns [N]` of so many episodes in which the most probable actions are taken."""
+    """Makes `(params, key) -> returns [N]` of so many episodes, one in each of as many environments."""
 
     def evaluate(params: Params, key: jax.Array) -> jax.Array:
         key_actor, key_steps = jax.random.split(key)
         actor, keys = begin(environment, cell, episodes, key_actor), jax.random.split(key_steps, environment.limit)
-        _, steps = roll_out(environment, cell, lambda _, logits: logits.argmax(axis=-1), params, actor, keys)
+        _, steps = roll_out(environment, cell, params, actor, keys)
         first = jnp.argmax(steps.done, axis=0)  # an episode ends within the limit
         return jnp.take_along_axis(steps.return_, first[None], axis=0)[0]
 
