@@ -192,7 +192,7 @@ def done_ends_an_episode(case: Case) -> None:
     done, before = case.resets, case.lengths % 2 == 1
     resets = np.asarray(resets_from_done(done, before))
     got = results(case.cell)(params, xs, carry, lengths=FULL, resets=resets).values
-    initial = case.cell.initial_carry(batch_shape_of(xs))
+    initial = case.cell.initial_carry(batch_shape_of(case.cell, xs, time=True))
     begun = [_loop(case, params, at(xs, slice(first, None)), initial) for first in range(LENGTH)]
     begun.append(_loop(case, params, xs, carry))  # what began before the first step
 
@@ -370,7 +370,7 @@ def _loop(case: Case, params: Any, xs: Any, carry: Any) -> tuple[list[Any], list
 
 def _act(case: Case, params: Any, xs: Any, carry: Any) -> tuple[list[Any], Any]:
     """The steps of an actor: the carries that it stores before each step and after the last, and ys `[T, B, ...]`."""
-    initial, carries, ys = case.cell.initial_carry(batch_shape_of(xs)), [carry], []
+    initial, carries, ys = case.cell.initial_carry(batch_shape_of(case.cell, xs, time=True)), [carry], []
     for t, reset in enumerate(case.resets):
         fresh = functools.partial(_where, reset)
         after, y = step(case.cell)(params, jax.tree.map(fresh, initial, carries[-1]), at(xs, t))
