@@ -7,7 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import jax
 import pytest
 
 import rnnjax
@@ -188,22 +187,3 @@ def test_the_changelog_describes_this_version():
     assert rnnjax.__version__ in versions[:2] and versions[0] in ("Unreleased", rnnjax.__version__)
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert {*re.findall(r"^### (.+)$", text, re.M)} <= kinds
-
-
-def readme_examples():
-    """The README's blocks of Python; those of a peer that users need not install are oracles."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert blocks
-    return [
-        pytest.param(block, marks=pytest.mark.oracle if "haiku" in block else (), id=f"example_{number}")
-        for number, block in enumerate(blocks, 1)
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("block", readme_examples())
-def test_readme_examples_run(block):
-    if "haiku" in block:
-        pytest.importorskip("haiku")
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})

@@ -102,14 +102,6 @@ def test_files_of_other_versions(path):
     assert_close(program.call(program.initial_carry(B), xs, lengths)[1], ys, rtol=2**-7, atol=2**-8)
 
 
-def test_the_guide_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "guide"}
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
-        for block in BLOCKS:
-            exec(compile(block, "serving.md", "exec"), namespace)
-
-
 ALONE = """
 import sys
 for name in ("chex", "flax", "optax", "orbax", "rnnjax"):
