@@ -66,7 +66,7 @@ def make_learn(config: Any, cell: str, test: Encoded, folder: Path, *, chrono: b
     def learn(lesson: str, known: Encoded, validation: Encoded) -> Learned:
         """Trains every run, chooses the rate on validation data, and only then reads the test."""
         batches = sweep.batches(config, known.words.shape[1], lambda rows: Encoded(*(x[:, rows] for x in known)))
-        runs, losses = sweep.train(config, update, start(), batches, folder / f"{cell}-{lesson}")
+        runs, losses = sweep.train(config, update, start(), batches, folder / f"{cell}-{lesson}", batch_axes=1)
         best, by_rate = sweep.choose_rate(nats(runs, validation), config.rates, cell)
         rows = slice(best * config.seeds, (best + 1) * config.seeds)
         chosen = jax.tree.map(lambda leaf: leaf[rows], runs)

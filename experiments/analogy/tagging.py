@@ -102,7 +102,8 @@ def transfer(data: Sentences, vectors: WordVectors, config: Any, folder: Path) -
         state = start()
         table = jnp.where(jnp.asarray(random)[:, None, None], state.params.table, jnp.asarray(learned)[None])
         state = state._replace(params=state.params._replace(table=table))
-        params = training.fit(options, update, state, batches, folder / str(count), log_every=50).state.params
+        settings = {"batch_axes": Batch(1, 0, 1, None), "log_every": 50}
+        params = training.fit(options, update, state, batches, folder / str(count), **settings).state.params
         said = training.in_chunks(
             lambda some, lengths, params=params: jnp.moveaxis(forward(params, some.T, lengths), 2, 0).swapaxes(1, 2),
             asked.ids.T,

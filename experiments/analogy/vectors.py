@@ -66,7 +66,7 @@ def skip_gram(text: list[list[str]], config: Any, folder: Path) -> WordVectors:
         draws = np.random.default_rng((config.seed, step)).random(SHARED)
         return Batch(of_step(step), np.minimum(np.searchsorted(drawn, draws), len(words) - 1).astype(np.int32))
 
-    result = training.train(config, init, loss_fn, batches, folder, unit="pair")
+    result = training.train(config, init, loss_fn, batches, folder, batch_axes=Batch(0, None), unit="pair")
     return WordVectors(tuple(words), np.asarray(result.state.params.words))
 
 

@@ -93,7 +93,7 @@ def learn(config: Config, name: str, parts: Sequence[Part], symbols: Symbols, fo
     def batches(step):
         return translator.Batch(look(of_step(step), parts[0]), truth)
 
-    settings = {"name": name.replace(" ", "_"), "evaluate": evaluate, "unit": "word"}
+    settings = {"name": name.replace(" ", "_"), "evaluate": evaluate, "batch_axes": 0, "unit": "word"}
     result = training.train(config, model.init, translator.make_loss(model), batches, folder, **settings)
     return [describe(result.state.params, part) for part in parts[2:]]
 

@@ -139,8 +139,7 @@ def cross_validate(xs: np.ndarray, labels: np.ndarray, splits: list[Split], conf
     step = jax.vmap(rnnjax.training.make_train_step(loss_fn, optimizer))
     states = start(jax.random.split(jax.random.key(config.seed), count))
     print(f"{count} networks side by side, in {folder}", flush=True)
-    training.refuse_devices(config)
-    training.fit(config, step, states, batches, folder, evaluate=evaluate, unit="row")
+    training.fit(config, step, states, batches, folder, evaluate=evaluate, batch_axes=1, unit="row")
     return choose(saved, splits, labels, xs.shape[1])
 
 

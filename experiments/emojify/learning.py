@@ -74,7 +74,7 @@ def learn(name: str, config: Any, sentences: Sentences, labels: np.ndarray, fold
         accuracy = (probs.argmax(axis=-1) == labels)[asked].mean()
         return {"held_out_loss": float(-np.log(truth[asked]).mean()), "held_out_accuracy": float(accuracy)}
 
-    start = sweep.make_start(config, init, np.arange(seeds))
+    start, axes = sweep.make_start(config, init, np.arange(seeds)), Batch(1, 0, 0, 0, None)
     update = jax.vmap(
         rnnjax.training.make_train_step(
             loss_fn, sweep.scaled_optimizer(config, config.mean_rate if name == "mean" else 1.0)
@@ -87,6 +87,7 @@ def learn(name: str, config: Any, sentences: Sentences, labels: np.ndarray, fold
         start(),
         functools.partial(batches, one_per_run),
         folder / "folds",
+        batch_axes=axes,
         evaluate=evaluate,
         log_every=10,
     )
@@ -94,5 +95,5 @@ def learn(name: str, config: Any, sentences: Sentences, labels: np.ndarray, fold
     updates, validation = (np.array([line[name] for line in lines]) for name in ("step", "held_out_accuracy"))
     chosen = int(updates[validation.argmax()])
     again = dataclasses.replace(config, steps=chosen)
-    result = training.fit(again, update, start(), functools.partial(batches, none), folder / "all")
+    result = training.fit(again, update, start(), functools.partial(batches, none), folder / "all", batch_axes=axes)
     return Learned(updates, validation, chosen, np.asarray(forward(result.state.params)))

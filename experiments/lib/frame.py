@@ -30,9 +30,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import jax
-
-from experiments.lib import cli, report
+from experiments.lib import cli, processes, report
 from experiments.lib.html import to_html
 from rnnjax.data import write_text
 
@@ -45,9 +43,10 @@ class Config:
     smoke: bool = False  # a short run of a small model, to see that everything works
     out: str = ""  # folder of the run; runs/<name>/<time> by default
     resume: bool = False  # go on with the run in --out, or with the newest one
-    devices: int = 1  # that share each batch
+    devices: int = 1  # of each process, that share each batch
+    distributed: str = ""  # several processes: host:port,rank,count, or auto where the cluster tells
 
-    free: ClassVar[frozenset[str]] = frozenset({"out", "resume", "devices"})  # may change when a run is resumed
+    free: ClassVar[frozenset[str]] = frozenset({"out", "resume", "devices", "distributed"})  # may change on --resume
 
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
@@ -75,9 +74,11 @@ def begin(config: Config) -> Run:
         _check_same(folder, config)
     else:
         folder = report.new_run_folder(config.out, name)
-        report.write_config(folder, config, name)
+        processes.wait("new run")
+        if processes.is_first():
+            report.write_config(folder, config, name)
     template = file.with_name("report.md") if file.stem == "__main__" else file.with_suffix(".md")
-    return Run(name, config, folder, template, began)
+    return Run(name, config, processes.own_folder(folder), template, began)
 
 
 def finish(run: Run, headline: Mapping[str, Any], **values: Any) -> dict[str, Any]:
@@ -125,9 +126,9 @@ def command_line(main: Callable, *commands: Callable, smoke: cli.Changes, preset
         else:
             config = cli.parse(_config_of(main), smoke=smoke, **options)
             folder = config.out or report.default_folder(name)
-        if config.devices > 1:
-            jax.config.update("jax_num_cpu_devices", config.devices)  # before anything is computed
-        _run(main, dataclasses.replace(config, out=str(folder)), prog)
+        processes.join(config.distributed, config.devices)
+        with processes.one_voice():
+            _run(main, dataclasses.replace(config, out=processes.agree(str(folder))), prog)
 
     cli.main_guard(run, prog=prog)
 
@@ -135,7 +136,7 @@ def command_line(main: Callable, *commands: Callable, smoke: cli.Changes, preset
 def _run(main: Callable[[Any], Any], config: Any, prog: str) -> None:
     """Runs `main`; a run that failed before it began leaves no folder, one that was interrupted says how to go on."""
     described = Path(config.out) / "config.json"
-    before = described.exists()
+    before = described.exists() or not processes.is_first()
     try:
         main(config)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C, and SIGTERM while a model is trained

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jinja2
 
+from experiments.lib import processes
 from experiments.lib.cli import as_json
 from experiments.lib.intervals import Interval
 from rnnjax.data import read_text, write_text
@@ -81,7 +82,8 @@ def read_config(folder: Path, config_type: type[ConfigT]) -> ConfigT:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file."""
+    """The lines of a metrics file, which the first of several processes writes for all."""
+    path = processes.shared_folder(path)
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 

@@ -65,11 +65,12 @@ def batches(options: Options, count: int, take: Callable[[np.ndarray], Any]) -> 
     return lambda step: take(rows[step])
 
 
-def train(options: Options, update: Callable, states: Any, batches: Callable, folder: Path) -> tuple[Any, np.ndarray]:
+def train(
+    options: Options, update: Callable, states: Any, batches: Callable, folder: Path, *, batch_axes: Any
+) -> tuple[Any, np.ndarray]:
     """Trains R runs on the same batches; their params `[R, ...]` as NumPy arrays, and the losses `[steps, R]`."""
-    training.refuse_devices(options)
     print(f"{states.step.size} runs side by side, in {folder}", flush=True)
-    result = training.fit(options, update, states, batches, folder, log_every=1)
+    result = training.fit(options, update, states, batches, folder, log_every=1, batch_axes=batch_axes)
     lines = report.read_metrics(folder / "metrics.jsonl")
     return jax.device_get(result.state.params), np.array([line["loss"] for line in lines if "loss" in line])
 

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 import rnnjax
-from experiments.lib import frame
+from experiments.lib import devices, frame, processes
 from experiments.lib.optimization import make_optimizer
+from rnnjax.training import gather
 
 MEAN = operator.attrgetter("mean")  # of the SumCount of a loss
 
@@ -50,15 +51,14 @@ class Options(frame.Config):
 
 
 def train(
-    options: Options, init, loss_fn, batches, folder, *, name="", carry=None, objective=MEAN, batch_axes=None, **more
+    options: Options, init, loss_fn, batches, folder, *, name="", carry=None, objective=MEAN, **more
 ) -> rnnjax.training.FitResult:
     """Trains one model, on `--resume` from its newest checkpoint; `more` is of `fit`.
 
     `init` is `key -> params`; `batches` is `step -> batch`; loss_fn and objective are as `make_train_step` takes them.
     With a name, the model has its files in folder/name. A carry is that of recurrent streams before the first update,
-    the batch on axis 0. `batch_axes` is the axis of the batch in its leaves, for `--devices`; None if it is not split.
+    the batch on axis 0.
     """
-    loss_fn = split(options, loss_fn, batch_axes, None if carry is None else 0)
     optimizer = make_optimizer(options)
     key_init, key_run = jax.random.split(jax.random.key(options.seed))
     state = rnnjax.training.init_state(init(key_init), optimizer, key=key_run, carry=carry)
@@ -69,7 +69,7 @@ def train(
 
 
 def fit(
-    options: Options, step, state, batches, folder: Path, *, patience=None, callbacks=(), **more
+    options: Options, step, state, batches, folder: Path, *, batch_axes=None, patience=None, callbacks=(), **more
 ) -> rnnjax.training.FitResult:
     """Calls `rnnjax.training.fit`, whose settings are `more`, with the options of the run and files in a folder.
 
@@ -77,9 +77,17 @@ def fit(
     Patience is how many evaluations without a lower "held_out_loss" are borne. Callbacks `(every, call)` get a
     `Snapshot` also before the first update. By default the metrics have about a thousand lines. What is interrupted
     raises KeyboardInterrupt, as the rest of an experiment makes no sense without this model.
+
+    `batch_axes` is what `--devices` split, see `devices.place`. Only updates run on all of them: evaluations, callbacks
+    and the caller get a state on one.
     """
     settings = {"log_every": max(1, options.steps // 1000), "unit": "value"} | more
     settings["evaluate_every"] = options.evaluate_every if settings.get("evaluate") else None
+    state, batches = devices.place(options, state, batches, batch_axes)
+    if (evaluate := settings.get("evaluate")) is not None:
+        settings["evaluate"] = lambda state: evaluate(gather(state))
+    callbacks = [(every, functools.partial(_call_off_the_mesh, call)) for every, call in callbacks]
+    folder = processes.shared_folder(folder)
     with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
         saved = rnnjax.training.restore_progress(checkpoints, state) if options.resume else None
         ended = saved is not None and patience is not None and saved.stop.stale >= patience
@@ -106,28 +114,12 @@ def fit(
             f"expected a finite loss, got NaN or infinity in update {result.bad_step}; the last good state is in "
             f"{folder}/checkpoints: use a smaller --learning-rate, or clip the gradient."
         )
-    return result._replace(stopped="patience") if ended else result
+    stopped = "patience" if ended else result.stopped
+    return result._replace(state=gather(result.state), best_params=gather(result.best_params), stopped=stopped)
 
 
-def split(options: Options, loss_fn: Callable, batch_axes: Any, carry_axes: Any = None) -> Callable:
-    """The loss with each batch split over `--devices`."""
-    if options.devices == 1:
-        return loss_fn
-    if batch_axes is None:
-        refuse_devices(options)
-    devices = jax.devices()
-    if len(devices) < options.devices or options.batch % options.devices:
-        raise ValueError(
-            f"expected --devices of at most {len(devices)} that divides --batch {options.batch}, got {options.devices}."
-        )
-    devices = devices[: options.devices]
-    return rnnjax.training.split_batch(loss_fn, batch_axes=batch_axes, carry_axes=carry_axes, devices=devices)
-
-
-def refuse_devices(options: Options) -> None:
-    """Raises a ValueError unless `--devices` is 1, for what cannot be split."""
-    if options.devices > 1:
-        raise ValueError(f"expected --devices 1, got {options.devices}: the batches of this experiment are not split.")
+def _call_off_the_mesh(call: Callable, snapshot: rnnjax.training.Snapshot) -> None:
+    call(snapshot._replace(state=gather(snapshot.state)))
 
 
 def shuffled(arrays: Any, batch: int, seed: int, *, axis: int = 0) -> Callable[[int], Any]:

@@ -45,7 +45,7 @@ def train_readers(config: Any, model: Model, parts: dict[str, Examples], folder:
     start, update = sweep.over_rates(config, model.init, loss_fn, (1.0,), config.seeds)
     batches = training.shuffled(parts["training"], config.batch, config.seed)
     print(f"{config.seeds} readers side by side, in {folder / 'reader'}", flush=True)
-    result = training.fit(config, update, start(), batches, folder / "reader", evaluate=evaluate)
+    result = training.fit(config, update, start(), batches, folder / "reader", evaluate=evaluate, batch_axes=0)
     return functools.partial(read, result.state.params)
 
 

@@ -93,7 +93,7 @@ def train_taggers(config: Config, output: str, language: Language, parts: Senten
     batches = training.shuffled(data, config.batch, config.seed)
     print(f"{config.seeds} taggers side by side, in {folder / output}", flush=True)
     params = training.fit(
-        config, update, start(), batches, folder / output, evaluate=evaluate, unit="word"
+        config, update, start(), batches, folder / output, evaluate=evaluate, batch_axes=0, unit="word"
     ).state.params
     lines = report.read_metrics(folder / output / "metrics.jsonl")
     curve = [(line["step"], line["f1"]) for line in lines if "f1" in line]

@@ -53,7 +53,7 @@ def try_rates(config: Any, task: Task, optimizer: str, rates: Sequence[float], f
     update = sweep.make_update(one_run, (which, np.asarray(rates, np.float32)[place]))
     states, known = sweep.make_start(options, task.init, seed)(), task.training
     batches = sweep.batches(options, known.inputs.shape[1], lambda rows: Rows(*(array[:, rows] for array in known)))
-    params, losses = sweep.train(options, update, states, batches, folder)
+    params, losses = sweep.train(options, update, states, batches, folder, batch_axes=1)
     forward = jax.jit(task.apply)  # compiled once for a task
 
     def score(run: int, rows: Rows) -> np.ndarray:

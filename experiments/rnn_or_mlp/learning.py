@@ -15,7 +15,7 @@ import rnnjax
 from experiments.lib import sweep
 from experiments.lib.cells import make_cell
 from experiments.lib.training import in_chunks
-from experiments.rnn_or_mlp.questions import Task, last_steps, take
+from experiments.rnn_or_mlp.questions import Examples, Task, last_steps, take
 
 
 def dense(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, jax.Array]:
@@ -111,7 +111,7 @@ def make_learn(config: Any, model: str, features: int, window: int, ragged: bool
         """Trains every run, chooses the rate on validation data, and only then reads the test."""
         known, unseen, test = (last_steps(part, window) if model == "mlp" else part for part in task[:3])
         batches = sweep.batches(config, len(known.labels), lambda rows: take(known, rows))
-        runs, _ = sweep.train(config, update, start(), batches, folder)
+        runs, _ = sweep.train(config, update, start(), batches, folder, batch_axes=Examples(1, 0, 0))
         found = logits(runs, unseen).astype(np.float64)
         margin = (found[..., 1] - found[..., 0]) * (1 - 2 * unseen.labels)  # of the wrong answer, [R, N]
         best, _ = sweep.choose_rate(np.logaddexp(0, margin).mean(axis=1), config.rates, model)

@@ -107,7 +107,8 @@ def learn(name: str, config: Any, known: tuple, asked: Asked, table: tuple, fold
         return Batch(words.ids[:, rows(step)], words.lengths[rows(step)], labels[rows(step)])
 
     update = jax.vmap(step, in_axes=(0, None))
-    training.fit(config, update, start(), batches, folder, evaluate=evaluate, patience=3, unit="sentence")
+    settings = {"batch_axes": Batch(1, 0, 0), "patience": 3, "unit": "sentence"}
+    training.fit(config, update, start(), batches, folder, evaluate=evaluate, **settings)
     files = {int(path.stem): dict(np.load(path)) for path in saved.iterdir()}
     best = min(sorted(files), key=lambda at: float(files[at]["loss"]))
     probs = files[best]["probs"]

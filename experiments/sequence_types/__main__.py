@@ -123,7 +123,7 @@ def learn(task: Task, config: Config, folder: Path) -> Learned:
     init = functools.partial(models.init, make_cells(config, task))
     start = sweep.make_start(config, init, np.tile(np.arange(config.seeds), 2))
     batches = sweep.batches(config, known.answers.shape[1], take)
-    params, losses = sweep.train(config, sweep.make_update(one_run, shares), start(), batches, folder)
+    params, losses = sweep.train(config, sweep.make_update(one_run, shares), start(), batches, folder, batch_axes=1)
 
     @jax.jit
     @jax.vmap

@@ -50,7 +50,6 @@ class Config(training.Options):
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
         check_cell_name(self.cell)
-        training.refuse_devices(self)
         if not (self.text.isdigit() and self.text.isascii() and len(self.text) <= LONGEST_SPOKEN):
             raise ValueError(f"expected --text to be one to {LONGEST_SPOKEN} digits, got {self.text!r}.")
         for name in ("strings", "held_out", "beam", "spoken", "patience", "string_steps", "voice_steps"):

@@ -112,7 +112,7 @@ def learn_digits(config: Any, model: Recogniser, frames: Frames, digits: np.ndar
     start = jax.jit(jax.vmap(lambda key: rnnjax.training.init_state(model.init(key), optimizer, key=key)))
     update = jax.vmap(rnnjax.training.make_train_step(loss_fn, optimizer))
     print(f"{len(splits)} recognisers of digits side by side, in {folder}", flush=True)
-    result = training.fit(config, update, start(keys), batches, folder, evaluate=evaluate)
+    result = training.fit(config, update, start(keys), batches, folder, evaluate=evaluate, batch_axes=1)
     return scores(result.state.params, [split.test for split in splits])
 
 

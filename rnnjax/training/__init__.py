@@ -1,7 +1,7 @@
-"""Training: one step, the loop around it, checkpoints, and a batch split over devices."""
+"""Training: one step, the loop around it, checkpoints, and many devices."""
 
 from rnnjax.training._checkpoints import Checkpoints, make_folder
-from rnnjax.training._devices import split_batch
+from rnnjax.training._devices import gather, shard
 from rnnjax.training._fit import FitResult, fit
 from rnnjax.training._metrics import MetricsLog
 from rnnjax.training._optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
@@ -24,6 +24,7 @@ __all__ = [
     "TrainState",
     "adagrad_min_char_rnn",
     "fit",
+    "gather",
     "get_optimizer",
     "get_schedule",
     "init_state",
@@ -31,5 +32,5 @@ __all__ = [
     "make_train_step",
     "restore_params",
     "restore_progress",
-    "split_batch",
+    "shard",
 ]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 Source = Callable[[int], Any] | Iterable[Any]
 
@@ -63,7 +65,7 @@ class Batches:
         if self._steps_per_call == 1:
             return Group(1, found[0])
         try:
-            return Group(len(found), jax.tree.map(lambda *leaves: np.stack(leaves), *found))
+            return Group(len(found), jax.tree.map(_stacked, *found))
         except ValueError:
             shapes = [jax.tree.map(np.shape, batch) for batch in found]
             other = next((shape for shape in shapes if shape != shapes[0]), shapes[0])
@@ -98,6 +100,16 @@ class Batches:
             self._kept[self._drawn] = batch
             self._drawn += 1
         return batch
+
+
+def _stacked(*leaves: Any) -> Any:
+    """Stacks leaves, on their devices and split as they are if they are on a mesh."""
+    if not isinstance(leaves[0], jax.Array):
+        return np.stack(leaves)
+    stacked, sharding = jnp.stack(leaves), leaves[0].sharding
+    if isinstance(sharding, NamedSharding):
+        return jax.device_put(stacked, NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec)))
+    return stacked
 
 
 def check_source(source: Any) -> None:

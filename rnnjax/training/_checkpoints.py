@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from rnnjax.training import _reading as reading
 from rnnjax.training._leaves import describe, digest, named_leaves, to_numpy
+from rnnjax.training._processes import wait
 from rnnjax.training._reading import About, Restored, Wanted, Which
 
 
@@ -172,7 +175,10 @@ class Checkpoints:
         while aside.exists():
             number += 1
             aside = path.with_name(f"damaged-{path.name}-{number}")
-        os.replace(path, aside)
+        wait("damage seen by all")
+        if jax.process_index() == 0:
+            os.replace(path, aside)
+        wait("damage set aside")
         self._losses.pop(int(path.name), None)
         self._manager.reload()
         warn_of_damage(path, error, f" and kept as {aside.name}")

@@ -1,117 +1,128 @@
-"""One batch on several devices: each differentiates its share, and the gradients are added up."""
+"""Pytrees on a mesh of devices, of one process or of several: put there, kept there, and taken back."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnjax._masking import SumCount
-from rnnjax.training._step import split_answer
+from rnnjax._types import Array
+from rnnjax.training._leaves import is_key, to_numpy
 
-AXIS = "batch"
 EVERYWHERE = PartitionSpec()
 
 
-def split_batch(
-    loss_fn: Callable[..., Any], *, batch_axes: Any = 0, carry_axes: Any = None, devices: Sequence[Any] | None = None
-) -> Callable[..., Any]:
-    """Makes a loss of the same meaning in which each device computes it for its share of the batch:
+def shard(tree: Any, mesh: Mesh, specs: Any = EVERYWHERE) -> Any:
+    """Puts a pytree on a mesh, each leaf split as its spec says. What takes it then runs on all devices of the mesh.
 
-        sum = sum_d sum_d,    count = sum_d count_d,    d sum / d params = sum_d d sum_d / d params
+    A training step needs no change to be data parallel: with its state on every device and its batch split, XLA gives
+    each device its share of the work and adds up the gradients once an update (Xu et al. 2021, "GSPMD: general and
+    scalable parallelization for ML computation graphs"). Numbers are those of one device, to rounding, noise included.
 
-    A loss for `make_train_step`: parameters lie on every device, no step of a loop over time waits for another device,
-    and one sum of gradients ends the update. On a CPU, `jax.config.update("jax_num_cpu_devices", 2)` before anything
-    else makes two devices of its cores, which gains 1.1 to 1.3 times for LSTMs of batch 32.
+    Of several processes, each passes its own share of what is split over them, and the same of what is not.
 
     Args:
-      loss_fn: `(params, batch, *, key) -> answer`, or with `carry_axes` `(params, carry, batch, *, key) -> (carry,
-        answer)`; the answer is a SumCount or `(SumCount, aux)`, as `make_train_step` takes it. Each device gets a key
-        of its own, `fold_in(key, d)`.
-      batch_axes: the axis of the batch in each leaf of a batch, an int for all or a pytree of ints like the batch;
-        0 for `[B, ...]`, 1 for `[T, B, ...]`. Its length is a multiple of the number of devices.
-      carry_axes: the same of the carry, usually 0; None if there is no carry.
-      devices: to split over, all by default.
+      tree: pytree of arrays `[...]` and random keys, of NumPy or JAX.
+      mesh: of devices, such as `Mesh(jax.devices(), ("data",))`.
+      specs: a `PartitionSpec` for all leaves, or a pytree of them that begins like the tree: `P("data")` splits
+        `[B, ...]`, `P(None, "data")` splits `[T, B, ...]`, `P()` splits nothing.
 
     Returns:
-      A function with the signature and the results of `loss_fn`, to rounding. Of aux, a SumCount is added up; a number
-      becomes its mean over the devices, weighted by their counts.
+      The tree, of `jax.Array`s.
 
     Raises:
-      ValueError: when called, for a batch that cannot be split evenly, or a leaf without that axis.
+      ValueError: a leaf has no such axis, or its length is no multiple of the number of devices.
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax, rnnjax
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from jax.sharding import Mesh, PartitionSpec as P
       >>> from rnnjax.losses import masked_mean
-      >>> loss_fn = lambda params, batch, *, key: masked_mean((params - batch) ** 2)
-      >>> step = rnnjax.training.make_train_step(rnnjax.training.split_batch(loss_fn), optax.sgd(0.25))
-      >>> state = rnnjax.training.init_state(jnp.zeros(()), optax.sgd(0.25), key=jax.random.key(0))
-      >>> state, metrics = step(state, 2 * jnp.ones(2 * jax.device_count()))
+      >>> from rnnjax.training import init_state, make_train_step, shard
+      >>> mesh = Mesh(jax.devices(), ("data",))
+      >>> optimizer = optax.sgd(0.25)
+      >>> step = make_train_step(lambda params, batch, *, key: masked_mean((params - batch) ** 2), optimizer)
+      >>> state = shard(init_state(jnp.zeros(()), optimizer, key=jax.random.key(0)), mesh)
+      >>> batch = shard(jnp.full(2 * jax.device_count(), 2.0), mesh, P("data"))
+      >>> state, metrics = jax.jit(step)(state, batch)
       >>> float(state.params), float(metrics.loss)
       (1.0, 4.0)
     """
-    mesh = Mesh(list(jax.devices() if devices is None else devices), (AXIS,))
-
-    def on_devices(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-        # A carry of zeros is the same everywhere until the first step, which the check of such things would refuse.
-        return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-
-    def split(params: Any, batch: Any, *, key: Any = None) -> Any:
-        def share(params, batch, key):
-            return _added_up(loss_fn(params, batch, key=_own(key)))
-
-        specs = EVERYWHERE, _shares_of(batch, batch_axes, mesh.size), EVERYWHERE
-        return on_devices(share, specs, EVERYWHERE)(params, batch, key)
-
-    def split_with_carry(params: Any, carry: Any, batch: Any, *, key: Any = None) -> tuple[Any, Any]:
-        carries = _shares_of(carry, carry_axes, mesh.size)
-
-        def share(params, carry, batch, key):
-            carry, answer = loss_fn(params, carry, batch, key=_own(key))
-            return carry, _added_up(answer)
-
-        specs = EVERYWHERE, carries, _shares_of(batch, batch_axes, mesh.size), EVERYWHERE
-        return on_devices(share, specs, (carries, EVERYWHERE))(params, carry, batch, key)
-
-    return split if carry_axes is None else split_with_carry
+    whole = jax.tree.broadcast(specs, tree, is_leaf=lambda spec: isinstance(spec, PartitionSpec))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf, spec: _put(leaf, _checked(path, leaf, NamedSharding(mesh, spec))), tree, whole
+    )
 
 
-def _shares_of(tree: Any, axes: Any, devices: int) -> Any:
-    """Specifies how each leaf is split: along its axis of the batch."""
+def gather(tree: Any) -> Any:
+    """Takes a pytree off its mesh: each process gets all of it on one device, and runs there what takes it.
 
-    def share_of(leaf: Any, axis: int) -> PartitionSpec:
-        shape = jnp.shape(leaf)
-        if not 0 <= axis < len(shape) or shape[axis] % devices:
+    Args:
+      tree: pytree of arrays `[...]` and random keys; leaves that are on no mesh stay as they are.
+
+    Returns:
+      The tree, of `jax.Array`s on one device.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jax.sharding import Mesh, PartitionSpec as P
+      >>> split = shard(jnp.arange(2 * jax.device_count()), Mesh(jax.devices(), ("data",)), P("data"))
+      >>> gather(split)[:2].tolist()
+      [0, 1]
+    """
+
+    def off(leaf: Any) -> Any:
+        if not isinstance(getattr(leaf, "sharding", None), NamedSharding):
+            return leaf
+        array = jnp.asarray(to_numpy(leaf))
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key(leaf) else array
+
+    return jax.tree.map(off, tree)
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> Array:
+    """Puts a leaf, or this process's share of it, on a mesh."""
+    if is_key(leaf):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    if jax.process_count() == 1 or not getattr(leaf, "is_fully_addressable", True):
+        return jax.device_put(leaf, sharding)
+    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+
+def _checked(path: Any, leaf: Any, sharding: NamedSharding) -> NamedSharding:
+    """Returns the sharding; raises ValueError unless it divides the share of the leaf that this process has."""
+    shape, here = np.shape(leaf), sharding.mesh.local_mesh.shape
+    for axis, names in enumerate(sharding.spec):
+        names = () if names is None else names if isinstance(names, tuple) else (names,)
+        devices = math.prod(here[name] for name in names)
+        if axis >= len(shape) or shape[axis] % devices:
+            name = jax.tree_util.keystr(path, simple=True, separator=".") or "leaf"
             raise ValueError(
-                f"split_batch: expected the batch on axis {axis} to be a multiple of {devices} devices, got shape "
-                f"{shape}; choose another batch size, batch_axes or devices."
+                f"shard: expected axis {axis} of {name} to be a multiple of {devices} devices, got shape {shape}; "
+                "choose another batch size, mesh or PartitionSpec."
             )
-        return PartitionSpec(*[None] * axis, AXIS)
-
-    if isinstance(axes, int):
-        axes = jax.tree.map(lambda _: axes, tree)
-    return jax.tree.map(share_of, tree, axes)
+    return sharding
 
 
-def _own(key: Any) -> Any:
-    """Folds the number of this device into a key."""
-    return key if key is None else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+# ---- where a state stays -------------------------------------------------------------------------------------
 
 
-def _added_up(answer: Any) -> Any:
-    """Adds up over the devices what a loss returned for each share."""
-    parts, aux = split_answer(answer)
-    total = jax.lax.psum(parts, AXIS)
-    if parts is answer:
-        return total
+class Places(NamedTuple):
+    """Where the leaves of a state on a mesh are; those that are on none are None."""
 
-    dtype = jnp.result_type(float)
+    shardings: tuple[NamedSharding | None, ...]
+    structure: Any
 
-    def joined(value: Any) -> Any:
-        if isinstance(value, SumCount):
-            return jax.lax.psum(value, AXIS)
-        count = jnp.asarray(parts.count, dtype)
-        return SumCount(*jax.lax.psum((jnp.asarray(value, dtype) * count, count), AXIS)).mean
+    def of_outcome(self) -> Any:
+        """Returns where state and metrics of an update go: the one stays, the others are everywhere."""
+        mesh = next(sharding.mesh for sharding in self.shardings if sharding is not None)
+        return jax.tree.unflatten(self.structure, self.shardings), NamedSharding(mesh, EVERYWHERE)
 
-    return total, {name: joined(value) for name, value in aux.items()}
+
+def places_of(state: Any) -> Places | None:
+    """Returns where a state is, or None if none of it is on a mesh."""
+    leaves, structure = jax.tree.flatten(state)
+    shardings = [getattr(leaf, "sharding", None) for leaf in leaves]
+    named = tuple(sharding if isinstance(sharding, NamedSharding) else None for sharding in shardings)
+    return Places(named, structure) if any(named) else None

@@ -6,12 +6,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from rnnjax._types import Params
 from rnnjax.training._batches import Batches, Source
 from rnnjax.training._checkpoints import Checkpoints
+from rnnjax.training._leaves import to_numpy
 from rnnjax.training._loop import Step, Updates, step_of
+from rnnjax.training._processes import explained
 from rnnjax.training._progress import Report
 from rnnjax.training._resuming import Progress, first_progress, restore_progress
 from rnnjax.training._run import Callbacks, Evaluate, Plan, Run
@@ -70,6 +73,10 @@ def fit(
     Ctrl-C ends a run as "interrupted", and with checkpoints saves one of that moment. So does SIGTERM, which a process
     gets when its machine is preempted; the process then exits with 143. Both wait for a save or for a compilation.
 
+    On a mesh, state and batches are where `shard` put them, and the state stays there. Of several processes, all call
+    fit alike; the first shows progress and writes the metrics. When one of them ends or is interrupted, so do the
+    others, and the run goes on from the newest checkpoint, with as many processes as there are then.
+
     R models train side by side with `jax.vmap(step_fn, in_axes=(0, None))` and a state whose leaves have a leading axis
     of R, such as `jax.vmap` of `init_state` makes. Their metrics are lists in the metrics file, the bar shows the best
     of them, and the run goes on as long as one of them is finite.
@@ -103,6 +110,7 @@ def fit(
       A `FitResult`.
 
     Raises:
+      ConnectionError: another process is gone.
       OSError: the metrics file or a checkpoint cannot be written.
       TypeError: an argument, or what a callback returned, is of another kind.
       ValueError: intervals or steps that are not positive, patience without "held_out_loss", no batch at all, or a
@@ -136,12 +144,16 @@ def fit(
         steps_per_call=steps_per_call,
         compiler_options=compiler_options,
     )
-    report = Report(metrics_file=metrics_file, log_every=log_every, shown=progress, step=step, steps=steps, unit=unit)
-    with Signals(active=checkpoints is not None) as signals:
+    tells, alone = jax.process_index() == 0, jax.process_count() == 1
+    files = {"metrics_file": metrics_file if tells else None, "log_every": log_every}
+    report = Report(**files, shown=progress and tells, step=step, steps=steps, unit=unit)
+    with Signals(active=alone and checkpoints is not None) as signals, explained(checkpoints):
         run, stopped = Run(plan, updates, start, report, signals), "interrupted"
         try:
             stopped = run.go()
         except KeyboardInterrupt:
+            if not alone:
+                raise
             signals.clear()
         except Terminated:
             signals.clear()
@@ -159,7 +171,7 @@ def _check(step_fn: Any, state: Any, intervals: Mapping[str, int | None], plan: 
     """Raises TypeError or ValueError that names the argument of `fit` that is of another kind, or out of bounds."""
     if not isinstance(state, TrainState):
         raise TypeError(f"fit: expected state to be a TrainState, got {type(state).__name__}; init_state makes one.")
-    if np.ndim(state.step) > 1 or np.unique(np.asarray(state.step)).size != 1:
+    if np.ndim(state.step) > 1 or np.unique(to_numpy(state.step)).size != 1:
         raise ValueError(f"fit: expected the step of the state, [] or the same for all models [R], got {state.step}.")
     for name, function in (("step_fn", step_fn), ("evaluate", plan.evaluate)):
         if not callable(function) and (name == "step_fn" or function is not None):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 
 def named_leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -48,25 +49,32 @@ def digest(array: np.ndarray) -> str:
 
 
 def to_numpy(leaf: Any) -> np.ndarray:
-    """Copies a leaf to the host; random keys become their data."""
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    """Copies a leaf to the host, whole also where other processes hold parts of it; random keys become their data."""
+    data = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    if isinstance(data, jax.Array) and not (data.is_fully_addressable or data.is_fully_replicated):
+        data = multihost_utils.process_allgather(data, tiled=True)
+    return np.asarray(data)
 
 
 def like_numpy(template: Any) -> np.ndarray:
     """Makes an array of the shape and dtype that `to_numpy` gives for such a leaf; its values mean nothing."""
-    data = jax.eval_shape(jax.random.key_data, template) if _is_key(template) else template
+    data = jax.eval_shape(jax.random.key_data, template) if is_key(template) else template
     return np.empty(data.shape, data.dtype)
 
 
 def from_numpy(template: Any, array: np.ndarray) -> Any:
-    """Makes a leaf like the template, on the same devices if the template is split over some."""
-    leaf = jnp.asarray(array)
-    if _is_key(template):
-        key = template if isinstance(template, jax.Array) else jnp.empty(template.shape, template.dtype)
-        leaf = jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(key))
+    """Makes a leaf like the template of an array that every process has whole, on a mesh if the template is on one."""
     sharding = getattr(template, "sharding", None)
-    return jax.device_put(leaf, sharding) if isinstance(sharding, jax.sharding.NamedSharding) else leaf
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        leaf = jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+    else:
+        leaf = jnp.asarray(array)
+    if not is_key(template):
+        return leaf
+    key = template if isinstance(template, jax.Array) else jnp.empty(template.shape, template.dtype)
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(key))
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Says whether a leaf is an array of random keys."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

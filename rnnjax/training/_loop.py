@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._types import Array, Params
 from rnnjax.training._batches import Batches
+from rnnjax.training._devices import Places, places_of
 from rnnjax.training._state import TrainState
 from rnnjax.training._step import Metrics
 
@@ -66,7 +68,8 @@ class Updates:
         self.bad_step: int | None = None
         self._batches, self._steps, self._stacked = batches, steps, steps_per_call > 1
         compiled = _compiled if _hashable(step_fn) else _compiled.__wrapped__
-        self._compiled = functools.partial(compiled, step_fn, options=tuple((compiler_options or {}).items()))
+        options = tuple((compiler_options or {}).items())
+        self._compiled = functools.partial(compiled, step_fn, options=options, places=places_of(state))
 
     def __iter__(self) -> Iterator[Call]:
         run = self._compiled(stacked=self._stacked)
@@ -112,10 +115,11 @@ class Updates:
 
 
 @functools.lru_cache(maxsize=8)  # so that a second run of the same step does not compile it again
-def _compiled(step_fn: Step, *, stacked: bool, options: tuple[tuple[str, Any], ...]) -> Step:
-    """Returns the checked step, or a loop over stacked batches of it, compiled."""
+def _compiled(step_fn: Step, *, stacked: bool, options: tuple[tuple[str, Any], ...], places: Places | None) -> Step:
+    """Returns the checked step, or a loop over stacked batches of it, compiled; the state stays where it is."""
     one = checked(step_fn)
-    return jax.jit(_over_batches(one) if stacked else one, compiler_options=dict(options))
+    many = _over_batches(one) if stacked else one
+    return jax.jit(many, compiler_options=dict(options), out_shardings=None if places is None else places.of_outcome())
 
 
 def _hashable(step_fn: Any) -> bool:
@@ -158,14 +162,17 @@ def _over_batches(step_fn: Step) -> Step:
 
 def step_of(state: TrainState) -> int:
     """Counts the updates done, the same for all models of a state."""
-    return int(np.asarray(state.step).flat[0])
+    step = state.step.addressable_data(0) if isinstance(state.step, jax.Array) else state.step
+    return int(np.asarray(step).flat[0])
 
 
 def any_finite(state: TrainState) -> bool:
     """Says whether the parameters of a state, or of one of its models, are all finite."""
-    models = np.ndim(state.step)
-    finite = jnp.ones(np.shape(state.step), bool)
-    for leaf in jax.tree.leaves(state.params):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(models, leaf.ndim)))
-    return bool(jnp.any(finite))
+    return bool(_any_finite(state.params, models=np.ndim(state.step)))
+
+
+@functools.partial(jax.jit, static_argnames="models")
+def _any_finite(params: Params, *, models: int) -> Array:
+    numbers = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    finite = [jnp.all(jnp.isfinite(leaf), axis=tuple(range(models, leaf.ndim))) for leaf in numbers]
+    return jnp.any(functools.reduce(jnp.logical_and, finite, jnp.array(True)))
