@@ -88,6 +88,15 @@ class Program:
                 found[kind] = found.get(kind, 0) + times * _bytes(op.shape)
         return found
 
+    def moves(self, in_loops: bool = False) -> dict[str, int]:
+        """Counts the collectives of one run, by kind; on request only those in loops."""
+        found: dict[str, int] = {}
+        for op, _, times in self.runs():
+            kind = op.kind.removesuffix("-start")
+            if kind in COLLECTIVES and (times > 1 or not in_loops):
+                found[kind] = found.get(kind, 0) + times
+        return found
+
     def launches(self) -> list[int]:
         """Counts the kernels in the body of each innermost loop, in program order."""
         bodies = [self.computations[body] for body, _ in self.loops()]

@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -69,9 +68,12 @@ class Task(NamedTuple):
     batch: jax.ShapeDtypeStruct  # ids [T + 1, B]
 
 
-def make_task(hidden: int, batch: int, steps: int) -> Task:
-    """Makes the update of a character model."""
-    reader = rnnjax.encoder([rnnjax.lstm(LETTERS, hidden), rnnjax.lstm(hidden, hidden)])
+def make_task(hidden: int, batch: int, steps: int, mesh: Mesh | None = None) -> Task:
+    """Makes the update of a character model, its units split over an axis "model" of the mesh if there is one."""
+    cells = [rnnjax.lstm(LETTERS, hidden), rnnjax.lstm(hidden, hidden)]
+    if mesh is not None and "model" in mesh.shape:
+        cells = [rnnjax.training.split_units(cell, mesh) for cell in cells]
+    reader = rnnjax.encoder(cells)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
     def loss_fn(params, ids, *, key):
@@ -101,7 +103,7 @@ def time_here(cores: int, devices: int, hidden: int, batch: int, steps: int) -> 
     began = time.perf_counter()
     while len(milliseconds) < 7 or time.perf_counter() - began < 6:
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(step(state, batch_of))
+        state, _ = jax.block_until_ready(step(state, batch_of))
         milliseconds.append(1000 * (time.perf_counter() - start))
     return statistics.median(milliseconds[2:])  # the first compiles
 
@@ -164,23 +166,24 @@ def compile_plan(plan: Plan, steps: int) -> Any:
     """Compiles the step for a mesh of TPUs."""
     described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:{}x{}".format(*plan.topology))
     mesh = Mesh(described.devices[: plan.devices], (plan.axis,))
-    task = make_task(plan.hidden, plan.batch, steps)
-    state, split = jax.eval_shape(task.init), P(None, "data") if plan.axis == "data" else P()
-    specs = jax.tree.map(lambda leaf: P(), state)
-    if plan.axis == "model":
-        specs = specs._replace(**rnnjax.training.unit_specs(state, plan.hidden, "model")._asdict())
+    task = make_task(plan.hidden, plan.batch, steps, mesh)
+    state, by_batch = jax.eval_shape(task.init), plan.axis == "data"
+    specs = jax.tree.map(lambda leaf: P(), state) if by_batch else rnnjax.training.unit_specs(state, mesh)
 
     def placed(leaf: Any, spec: P) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
 
-    return jax.jit(task.step).lower(jax.tree.map(placed, state, specs), placed(task.batch, split)).compile()
+    state = jax.tree.map(placed, state, specs)
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    step = jax.jit(task.step, out_shardings=(places, None))  # as `fit` does
+    return step.lower(state, placed(task.batch, P(None, "data") if by_batch else P())).compile()
 
 
 def estimate(plan: Plan, program: Program) -> dict[str, Any]:
     """Reads cycles and collectives from a program; what they take, in milliseconds."""
     [cycles] = program.cycles(per_run=True)
     sizes = program.collectives()
-    moves = sum(times for _, times in program.moves())
+    moves = sum(program.moves().values())
     around = 2 * (plan.devices - 1) / plan.devices  # a ring adds up and hands out
     hops = 2 * sum(size - 1 for size in plan.topology) if plan.devices > 1 else 0
     computing = cycles / CLOCK
@@ -249,7 +252,18 @@ def timed_table(config: Config, rows: list[dict[str, Any]]) -> str:
 
 def compiled_table(rows: list[dict[str, Any]]) -> str:
     """Compiled counts first, then what is estimated of them."""
-    header = ["what grows", "devices", "B", "H", "split", "Mcycles", "GiB", "MB of collectives", "in loops", "collectives"]
+    header = [
+        "what grows",
+        "devices",
+        "B",
+        "H",
+        "split",
+        "Mcycles",
+        "GiB",
+        "MB of collectives",
+        "in loops",
+        "collectives",
+    ]
     header += ["estimated ms computing", "ms moving", "share computing"]
     lines = []
     for row in rows:

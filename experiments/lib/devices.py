@@ -37,9 +37,9 @@ def place(options: Any, state: Any, batches: Batches, batch_axes: Any) -> tuple[
     if runs > 1 and runs % mesh.size == 0:
         return _share(state, mesh, P("data")), lambda step: _share(batches(step), mesh, P())
     if batch_axes is None:
-        raise ValueError(f"expected --devices 1, got {options.devices}: there is nothing to split in this experiment.")
+        raise ValueError(f"expected one device, got {mesh.size}: there is nothing to split in this experiment.")
     if options.batch % mesh.size:
-        what = f" or of the {runs} runs side by side" if runs > 1 else ""
+        what = f" or the {runs} runs side by side" if runs > 1 else ""
         raise ValueError(f"expected --batch to be a multiple of the {mesh.size} devices{what}, got {options.batch}.")
     specs = jax.tree.map(_spec, batch_axes, is_leaf=lambda axis: axis is None)
     everywhere = rnnjax.training.TrainState(*[P()] * len(state))

@@ -1,7 +1,7 @@
 """Training: one step, the loop around it, checkpoints, and many devices."""
 
 from rnnjax.training._checkpoints import Checkpoints, make_folder
-from rnnjax.training._devices import gather, shard
+from rnnjax.training._devices import gather, shard, split_units, unit_specs
 from rnnjax.training._fit import FitResult, fit
 from rnnjax.training._metrics import MetricsLog
 from rnnjax.training._optimizers import adagrad_min_char_rnn, get_optimizer, get_schedule
@@ -33,4 +33,6 @@ __all__ = [
     "restore_params",
     "restore_progress",
     "shard",
+    "split_units",
+    "unit_specs",
 ]

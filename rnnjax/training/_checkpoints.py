@@ -67,8 +67,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, error: Any, *_: Any) -> None:
+        if error is None or not issubclass(error, ConnectionError):  # orbax would wait for the process that is gone
+            self.close()
 
     def close(self) -> None:
         """Lets go of the folder."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnjax._types import Array
+from rnnjax._types import Array, Cell
 from rnnjax.training._leaves import is_key, to_numpy
 
 EVERYWHERE = PartitionSpec()
@@ -103,6 +103,85 @@ def _checked(path: Any, leaf: Any, sharding: NamedSharding) -> NamedSharding:
                 "choose another batch size, mesh or PartitionSpec."
             )
     return sharding
+
+
+# ---- units ---------------------------------------------------------------------------------------------------
+
+
+def unit_specs(tree: Any, mesh: Mesh, *, axis: str = "model") -> Any:
+    """Says how parameters too large for a device are split: matrices `[..., I, O]` by rows, over their inputs I.
+
+    By rows and not by columns, since the gates lie beside each other in one matrix `[H, 4H]`: eight devices that have
+    an eighth of its columns each have no gate in common, and exchange all of them at every step (of an LSTM 17
+    transfers a step forward, 6 more backward). Use it with `split_units`.
+
+    Args:
+      tree: parameters, or a whole `TrainState`, of arrays `[...]` or `jax.ShapeDtypeStruct`s.
+      mesh: of devices.
+      axis: of the mesh, over whose devices the rows are split.
+
+    Returns:
+      A pytree of `PartitionSpec`s like the tree, for `shard`: `P("model", None)` for matrices whose rows are a multiple
+      of the number of devices, `P()` for all else.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> from jax.sharding import Mesh
+      >>> params = rnnjax.lstm(8, 16).init(jax.random.key(0))
+      >>> specs = unit_specs(params, Mesh(jax.devices(), ("model",)))
+      >>> specs.w_h, specs.b
+      (PartitionSpec('model', None), PartitionSpec())
+    """
+
+    def spec_of(leaf: Any) -> PartitionSpec:
+        shape = np.shape(leaf)
+        if len(shape) < 2 or shape[-2] % mesh.shape[axis]:
+            return EVERYWHERE
+        return PartitionSpec(*[None] * (len(shape) - 2), axis, None)
+
+    return jax.tree.map(spec_of, tree)
+
+
+def split_units(cell: Cell, mesh: Mesh, *, axis: str = "model") -> Cell:
+    """Makes a cell whose products are split over devices, and whose carry and outputs every one of them has.
+
+    For parameters that `shard` has put where `unit_specs` says: each device multiplies its rows, one sum over the
+    devices ends the products of a step, of `[B, 4H]` in an LSTM, and each does the rest for itself. A backward step
+    gathers the gradient of h once, `[B, H]`. A GRU with `reset_after=False` multiplies twice in a step, and its gates
+    are sent around besides.
+
+    Args:
+      cell: a `Cell`.
+      mesh: of devices.
+      axis: of the mesh, over which the parameters are split; others may split the batch.
+
+    Returns:
+      A `Cell` of the same values.
+
+    Raises:
+      ValueError: the mesh has no such axis.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> from jax.sharding import Mesh
+      >>> mesh, cell = Mesh(jax.devices(), ("model",)), rnnjax.lstm(8, 16)
+      >>> params = cell.init(jax.random.key(0))
+      >>> split = shard(params, mesh, unit_specs(params, mesh))
+      >>> _, ys = rnnjax.unroll(split_units(cell, mesh), split, jnp.ones((5, 2, 8)))
+      >>> bool(jnp.allclose(ys, rnnjax.unroll(cell, params, jnp.ones((5, 2, 8)))[1], atol=1e-6))
+      True
+    """
+    if axis not in mesh.shape:
+        raise ValueError(f"split_units: expected axis to be one of {', '.join(mesh.shape)}, got {axis!r}.")
+
+    def whole(leaf: Array) -> Array:
+        spec = PartitionSpec(*[PartitionSpec.UNCONSTRAINED] * (leaf.ndim - 1), None) if leaf.ndim else EVERYWHERE
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+
+    def apply(params: Any, carry: Any, x: Array) -> tuple[Any, Array]:
+        return jax.tree.map(whole, cell.apply(params, carry, x))
+
+    return cell._replace(apply=apply)
 
 
 # ---- where a state stays -------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """One of several processes that train together; run by test_processes.py.
 
-    python process_cases.py FOLDER ADDRESS RANK COUNT STEPS SECONDS
+    python process_cases.py FOLDER ADDRESS RANK COUNT STEPS DEVICES SECONDS
 
-Each has two devices, sleeps so many seconds before an update, and writes what it has learned to FOLDER/RANK.npz.
+Each has so many devices, sleeps so many seconds before an update, and writes what it has learned to FOLDER/RANK.npz.
 """
 
 import sys
@@ -56,20 +56,20 @@ def train(folder, steps, batches, state, **options):
         )
 
 
-def main(folder, address, rank, count, steps, seconds):
-    jax.config.update("jax_num_cpu_devices", 2)
+def main(folder, address, rank, count, steps, devices, seconds):
+    jax.config.update("jax_num_cpu_devices", int(devices))
     jax.distributed.initialize(
         address, int(count), int(rank), heartbeat_timeout_seconds=10, shutdown_timeout_seconds=10
     )
     mesh, rank, share = Mesh(jax.devices(), ("data",)), int(rank), B // int(count)
-    assert jax.device_count() == 2 * int(count)
+    assert jax.device_count() == int(devices) * int(count)
 
     def batches(step):
         time.sleep(float(seconds))
         return shard(batch_of(step)[:, rank * share : (rank + 1) * share], mesh, P(None, "data"))
 
     state = train(Path(folder), int(steps), batches, shard(first_state(), mesh)).state
-    assert not state.params.w_h.is_fully_addressable
+    assert state.params.w_h.is_fully_addressable == (int(count) == 1)
     np.savez(Path(folder) / f"{rank}.npz", *jax.tree.leaves(gather(state.params)))
 
 

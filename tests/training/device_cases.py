@@ -14,7 +14,17 @@ from jax.sharding import PartitionSpec as P
 
 import rnnjax
 from experiments.benchmarks.hlo import Program
-from rnnjax.training import Checkpoints, TrainState, fit, gather, init_state, make_train_step, shard
+from rnnjax.training import (
+    Checkpoints,
+    TrainState,
+    fit,
+    gather,
+    init_state,
+    make_train_step,
+    shard,
+    split_units,
+    unit_specs,
+)
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 T, B, F, H = 13, 64, 16, 32
@@ -98,7 +108,9 @@ def test_a_stream_is_that_of_one_device():
     assert state.carry.h.addressable_data(0).shape == (B // 8, H)
 
 
-CELLS = {"rnn": rnnjax.rnn, "gru": rnnjax.gru, "lstm": rnnjax.lstm}
+CELLS = {"rnn": rnnjax.rnn, "gru": rnnjax.gru, "lstm": rnnjax.lstm, "peephole_lstm": rnnjax.peephole_lstm}
+CELLS["gru_reset_after"] = functools.partial(rnnjax.gru, reset_after=True)
+VECTORS = {"gru": 1, "gru_reset_after": 1, "peephole_lstm": 3}  # [H] whose gradients a CPU sums up in the loop
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -121,7 +133,7 @@ def test_each_device_does_an_eighth_of_the_work_and_gathers_nothing(name):
     assert alone.multiply_adds() >= 6 * shared.multiply_adds() > 0
     assert one.cost_analysis()["flops"] >= 6 * eight.cost_analysis()["flops"]
     assert set(shared.collectives()) == {"all-reduce"}
-    in_loops = 4 * T * H if name == "gru" else 0  # on a CPU, the sum for b_h stays in the loop
+    in_loops = 4 * T * H * VECTORS.get(name, 0)
     assert shared.collectives(in_loops=True).get("all-reduce", 0) == in_loops
     gradients = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
     assert gradients <= shared.collectives()["all-reduce"] <= gradients + in_loops + 64
@@ -198,3 +210,66 @@ def test_keys_are_split_and_gathered(impl):
     assert split.addressable_data(0).shape == (2,) and split.dtype == keys.dtype
     back = gather(split)
     assert (jax.random.key_data(back) == jax.random.key_data(keys)).all() and len(back.devices()) == 1
+
+
+# ---- units ---------------------------------------------------------------------------------------------------
+
+
+def units_task(name, mesh=None):
+    """An update of a cell with its units split over "model", the batch over "data" if there is that axis."""
+    cell = CELLS[name](F, H)
+    inner = cell if mesh is None else split_units(cell, mesh)
+
+    def loss_fn(params, xs, *, key):
+        _, ys = rnnjax.unroll(inner, params, xs)
+        return rnnjax.losses.masked_mean((ys[..., :F] - xs) ** 2)
+
+    return make_train_step(loss_fn, ADAM), init_state(random_params(cell), ADAM, key=jax.random.key(2))
+
+
+@pytest.mark.parametrize("names", [("model",), ("data", "model")])
+@pytest.mark.parametrize("name", CELLS)
+def test_split_units_are_one_device(name, names):
+    mesh = mesh_of(8, *names)
+    _, one = losses_of(*units_task(name), lambda step: batches(step).xs)
+    step, state = units_task(name, mesh)
+    split = P(None, "data") if len(names) == 2 else P()
+    state = shard(state, mesh, unit_specs(state, mesh))
+    found = fit(step, state, lambda step: shard(batches(step).xs, mesh, split), steps=5, progress=False)
+    assert_close(gather(found.state).params, one.params)
+    for leaf in (found.state.params.w_h, found.state.opt_state[1][0].mu.w_x):
+        rows = leaf.addressable_data(0).shape[0]
+        assert rows == leaf.shape[0] // mesh.shape["model"]
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.usefixtures("all_optimizations")
+def test_split_units_meet_twice_a_step(name):
+    """A sum ends a step, a gathering ends a backward step, and nothing is sent from one device to another."""
+    mesh = mesh_of(8, "model")
+    step, state = units_task(name, mesh)
+    split, xs = shard(state, mesh, unit_specs(state, mesh)), shard(batches(0).xs, mesh)
+    places = jax.tree.map(lambda leaf: leaf.sharding, split)
+    program = Program(jax.jit(step, out_shardings=(places, None)).lower(split, xs).compile().as_text())
+    alone = Program(jax.jit(units_task(name)[0]).lower(state, batches(0).xs).compile().as_text())
+    assert alone.multiply_adds() >= 7.9 * program.multiply_adds() > 0
+    moves = program.moves(in_loops=True)
+    if name == "gru":  # r h is multiplied within a step, by rows again, for which its gates are sent around
+        assert moves["all-reduce"] == T and moves["collective-permute"] <= 28 * T
+    else:
+        assert moves == {"all-reduce": T, "all-gather": T}
+
+
+@pytest.mark.usefixtures("all_optimizations")
+def test_columns_of_gates_would_be_sent_around():
+    """Why `unit_specs` splits rows: eight devices that have columns each exchange pieces of gates at every step."""
+    mesh, cell = mesh_of(8, "model"), rnnjax.lstm(F, H)
+    specs = rnnjax.LSTMParams(P(None, "model"), P(None, "model"), P("model"))
+    args = shard(random_params(cell), mesh, specs), shard(batches(0).xs, mesh)
+    program = Program(jax.jit(lambda params, xs: rnnjax.unroll(cell, params, xs)[1]).lower(*args).compile().as_text())
+    assert program.moves(in_loops=True)["collective-permute"] >= 10 * T
+
+
+def test_an_axis_that_the_mesh_has_not():
+    with pytest.raises(ValueError, match="expected axis to be one of data, got 'model'"):
+        split_units(rnnjax.lstm(F, H), mesh_of(8))

@@ -273,7 +273,8 @@ def test_resume_and_other_commands_take_the_newest_run_that_is_no_smoke_run(toy,
         (["--steps", "0"], "expected --steps from 1, got 0"),
         (["--seed", "-1"], "expected --seed from 0"),
         (["--optimizer", "adm"], "expected one of sgd, adam"),
-        (["--devices", "2"], "expected --devices 1, got 2: the batches of this experiment are not split"),
+        (["--devices", "2"], "expected --devices of at most 1, got 2"),
+        (["--distributed", "host:1,2,2"], "with rank below count, got 'host:1,2,2'"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_no_folder(toy, line, monkeypatch, args, message):

@@ -90,7 +90,7 @@ def test_a_run_of_a_sweep_is_the_run_by_itself_and_is_resumed(tmp_path):
     rates, seeds = (0.1, 0.01), 2
     drawn = sweep.batches(options, len(xs), lambda rows: xs[rows])
     start, update = sweep.over_rates(options, init, loss_fn, rates, seeds)
-    params, losses = sweep.train(options, update, start(), drawn, tmp_path / "all")
+    params, losses = sweep.train(options, update, start(), drawn, tmp_path / "all", batch_axes=0)
     assert losses.shape == (7, 4) and params.shape == (4, 2)
     for run in range(4):
         optimizer = sweep.scaled_optimizer(options, rates[run // 2])
@@ -105,9 +105,9 @@ def test_a_run_of_a_sweep_is_the_run_by_itself_and_is_resumed(tmp_path):
     def nothing(step):
         raise AssertionError("a complete sweep is trained again")
 
-    with pytest.raises(ValueError, match="expected --devices 1, got 2"):
-        sweep.train(training.Options(devices=2), update, start(), drawn, tmp_path / "two")
-    again, same = sweep.train(resumed, update, start(), nothing, tmp_path / "all")
+    with pytest.raises(ValueError, match="expected --devices of at most 1, got 2"):
+        sweep.train(training.Options(devices=2), update, start(), drawn, tmp_path / "two", batch_axes=0)
+    again, same = sweep.train(resumed, update, start(), nothing, tmp_path / "all", batch_axes=0)
     assert np.array_equal(again, params) and np.array_equal(same, losses)
 
 
