@@ -38,6 +38,7 @@ from tqdm import tqdm
 import rnnjax
 from experiments.benchmarks.hlo import Program
 from experiments.lib import cli, report
+from rnnjax.data import read_text
 
 NAME = "scaling"
 LETTERS = 65
@@ -54,7 +55,8 @@ class Config:
     tpu_hidden: int = 1024  # units of a layer on TPUs
     wide: int = 4096  # units of a layer that is split over eight TPUs
     steps: int = 128  # characters of a sequence
-    rounds: int = 5  # of timing
+    rounds: int = 5  # of timing; 0 for none
+    compiled_from: str = ""  # result.json of a run whose compiled part is taken over
     smoke: bool = False  # small and few
     seed: int = 0
     out: str = ""  # folder of the run; runs/scaling/<time> by default
@@ -222,9 +224,12 @@ def main(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, **small)
     folder = report.new_run_folder(config.out, NAME)
     report.write_config(folder, config)
-    here = timed(config)
-    there = compiled(config) if importlib.util.find_spec("libtpu") else []
-    sections = {"Timed: cores of this machine": timed_table(config, here)}
+    here = timed(config) if config.rounds else []
+    if config.compiled_from:
+        there = json.loads(read_text(config.compiled_from))["compiled"]
+    else:
+        there = compiled(config) if importlib.util.find_spec("libtpu") else []
+    sections = {"Timed: cores of this machine": timed_table(config, here) if here else "Not timed."}
     sections["Compiled and estimated: a TPU v5e"] = compiled_table(there) if there else "Not compiled: no libtpu."
     (folder / "result.json").write_text(json.dumps({"timed": here, "compiled": there}, indent=1) + "\n")
     report.write_report(folder, "A training step on many devices", sections)

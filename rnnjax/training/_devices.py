@@ -126,11 +126,11 @@ def unit_specs(tree: Any, mesh: Mesh, *, axis: str = "model") -> Any:
 
     Example:
       >>> import jax, rnnjax
-      >>> from jax.sharding import Mesh
+      >>> from jax.sharding import Mesh, PartitionSpec as P
       >>> params = rnnjax.lstm(8, 16).init(jax.random.key(0))
       >>> specs = unit_specs(params, Mesh(jax.devices(), ("model",)))
-      >>> specs.w_h, specs.b
-      (PartitionSpec('model', None), PartitionSpec())
+      >>> specs.w_h == P("model", None), specs.b == P()
+      (True, True)
     """
 
     def spec_of(leaf: Any) -> PartitionSpec:

@@ -145,8 +145,8 @@ def fit(
         compiler_options=compiler_options,
     )
     tells, alone = jax.process_index() == 0, jax.process_count() == 1
-    files = {"metrics_file": metrics_file if tells else None, "log_every": log_every}
-    report = Report(**files, shown=progress and tells, step=step, steps=steps, unit=unit)
+    metrics_file, progress = metrics_file if tells else None, progress and tells
+    report = Report(metrics_file=metrics_file, log_every=log_every, shown=progress, step=step, steps=steps, unit=unit)
     with Signals(active=alone and checkpoints is not None) as signals, explained(checkpoints):
         run, stopped = Run(plan, updates, start, report, signals), "interrupted"
         try:

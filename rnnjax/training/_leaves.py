@@ -65,6 +65,7 @@ def like_numpy(template: Any) -> np.ndarray:
 def from_numpy(template: Any, array: np.ndarray) -> Any:
     """Makes a leaf like the template of an array that every process has whole, on a mesh if the template is on one."""
     sharding = getattr(template, "sharding", None)
+    leaf: jax.Array
     if isinstance(sharding, jax.sharding.NamedSharding):
         leaf = jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
     else:
