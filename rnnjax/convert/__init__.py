@@ -1,8 +1,8 @@
 """Weights from and to other frameworks.
 
 `from_<framework>` makes a `Network(layers, params, options)` of what the other framework has, and `to_<framework>` goes
-back. Nothing is lost on the way but what the two biases of some frameworks add up to; what cannot be represented raises
-ValueError, which says what it is.
+back. Nothing is lost on the way but what the two biases of some frameworks add up to, and one rounding of a forget bias
+to which theirs adds 1 as it runs; what cannot be represented raises ValueError, which says what it is.
 """
 
 from rnnjax.convert._equinox import from_equinox, to_equinox

@@ -14,7 +14,7 @@ import numpy as np
 from rnnjax._types import Activation, Cell
 from rnnjax.convert import _gates as gates
 from rnnjax.convert._network import Kind, Layer, array, kind_of, parts_of, require, unknown_kind
-from rnnjax.convert._parts import arrays, check_biases, part
+from rnnjax.convert._parts import arrays, check_biases, check_convolution, part
 
 
 class Options(NamedTuple):
@@ -104,5 +104,4 @@ def check(where: str, kind: Kind, params: Any, known: Sequence[str]) -> None:
     if kind.name == "lstm":
         require(where, kind, output_activation=kind.options["activation"])
     if kind.name == "conv_lstm":
-        functions = {"activation": jnp.tanh, "gate_activation": jax.nn.sigmoid, "output_activation": jnp.tanh}
-        require(where, kind, padding="SAME", stride=None, dilation=None, **functions)
+        check_convolution(where, kind)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rnnjax._types import Cell
 from rnnjax.convert._network import Kind, Layer, Network, array, kind_of, parts_of, require, unknown_kind
-from rnnjax.convert._parts import add_to_forget, arrays, check_biases, part, read_layers
+from rnnjax.convert._parts import add_to_forget, arrays, check_biases, check_convolution, part, read_layers
 
 ORDERS = {"rnn": "n", "lstm": "igfo", "gru": "urn", "conv_lstm": "igfo"}
 NAMES = {"rnn": "vanilla_rnn", "lstm": "lstm", "gru": "gru", "conv_lstm": "conv{rank}_dlstm"}  # Haiku's own
@@ -117,7 +117,8 @@ def _read(params: Mapping[str, Any], name: str) -> tuple[Cell, Any]:
     paths = [path for path in params if path == name or path.startswith(f"{name}/")]
     inner = {path[len(name) + 1 :]: {k: array(v) for k, v in params[path].items()} for path in paths}
     if set(inner) == {""} and set(inner[""]) == {"w_i", "w_h", "b"}:
-        return part("from_haiku", "gru", "urn", **{"w_x": inner[""].pop("w_i"), **inner[""]}, reset_after=False)
+        core = inner[""]
+        return part("from_haiku", "gru", "urn", core["w_i"], core["w_h"], core["b"], reset_after=False)
     if set(inner) == {"linear"}:
         w, b = inner["linear"]["w"], inner["linear"]["b"]
         w_x, w_h = np.split(w, [-(w.shape[1] // 4)])
@@ -166,14 +167,13 @@ def _check(kind: Kind, params: Any) -> None:
     """Raises ValueError for a cell that Haiku does not have."""
     if kind.name not in ORDERS:
         raise unknown_kind("to_haiku", kind, [*ORDERS])
-    expected: dict[str, Any] = {"clip": None, "activation": jax.nn.relu if kind.name == "rnn" else jnp.tanh}
-    if kind.name != "rnn":
-        expected["gate_activation"] = jax.nn.sigmoid
-    if kind.name == "gru":
-        expected["reset_after"] = False
-    if kind.name in ("lstm", "conv_lstm"):
-        expected["output_activation"] = jnp.tanh
     if kind.name == "conv_lstm":
-        expected |= {"padding": "SAME", "stride": None, "dilation": None}
-    require("to_haiku", kind, **expected)
+        check_convolution("to_haiku", kind)
+    require("to_haiku", kind, clip=None, activation=jax.nn.relu if kind.name == "rnn" else jnp.tanh)
+    if kind.name != "rnn":
+        require("to_haiku", kind, gate_activation=jax.nn.sigmoid)
+    if kind.name == "gru":
+        require("to_haiku", kind, reset_after=False)
+    if kind.name == "lstm":
+        require("to_haiku", kind, output_activation=jnp.tanh)
     check_biases("to_haiku", kind.name, params)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from rnnjax import cells
 from rnnjax._types import Cell
 from rnnjax.convert import _gates as gates
-from rnnjax.convert._network import Network, array, network
+from rnnjax.convert._network import Kind, Network, array, network, require
 
 ORDERS = {"rnn": "n", "lstm": "ifgo", "gru": "run", "simple_gru": "un", "conv_lstm": "ifgo"}
 PARAMS: Mapping[str, Any] = {
@@ -69,6 +70,14 @@ def check_biases(where: str, kind: str, params: Any) -> None:
     """Raises ValueError for a cell without biases, where all have them."""
     if params.b is None:
         raise ValueError(f"{where}: expected a {kind} with biases, got use_bias=False; there is no other there.")
+
+
+def check_convolution(where: str, kind: Kind) -> None:
+    """Raises ValueError for a conv_lstm that does not keep the size of space, or has other functions."""
+    units = {name: None for name in ("stride", "dilation") if set(kind.options[name] or ()) == {1}}
+    kind = kind._replace(options={**kind.options, **units})
+    require(where, kind, padding="SAME", stride=None, dilation=None)
+    require(where, kind, activation=jnp.tanh, gate_activation=jax.nn.sigmoid, output_activation=jnp.tanh)
 
 
 def field(tree: Any, name: str, default: Any = None) -> Any:

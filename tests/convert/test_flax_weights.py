@@ -216,7 +216,7 @@ def test_convolutional_lstms_of_linen(case):
 
 
 def test_the_forget_bias_of_a_convolutional_lstm_comes_back_within_one_rounding():
-    cell = rnnjax.cells.conv_lstm(3, 5, kernel_shape=(3, 2))
+    cell = rnnjax.cells.conv_lstm(3, 5, kernel_shape=(3, 2), stride=(1, 1), dilation=[1, 1])
     params = random_params(cell, 7)
     (again,) = from_linen(to_linen(cell, params)).params.layers
     assert_same((again.w_x, again.w_h), (params.w_x, params.w_h))
