@@ -18,7 +18,7 @@ class SumCount(NamedTuple):
       sum: sum of the values that count, `[]`.
       count: how many values count, `[]`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> parts = SumCount(jnp.float32(3.0), jnp.float32(2.0)), SumCount(jnp.float32(5.0), jnp.float32(2.0))
       >>> float(SumCount.total(parts).mean)
@@ -55,7 +55,7 @@ def length_mask(lengths: Array, num_steps: int) -> Array:
     Raises:
       TypeError: lengths of a dtype that is not an integer.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> length_mask(jnp.array([0, 2, 3]), 3).astype(int).tolist()
       [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
@@ -115,7 +115,7 @@ def select(mask: Array, on_true: Any, on_false: Any) -> Any:
     Returns:
       A pytree of the structure, shapes and dtypes of on_true.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> select(jnp.array([True, False]), jnp.array([[1, 2], [3, 4]]), 0).tolist()
       [[1, 2], [0, 0]]
@@ -140,7 +140,7 @@ def masked_mean(values: Array, where: Array | None = None) -> SumCount:
       TypeError: values that are no array, or a mask that holds no booleans.
       ValueError: a mask of another shape.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> float(masked_mean(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True])).mean)
       2.0
@@ -170,7 +170,7 @@ def masked_softmax(logits: Array, where: Array, axis: int = -1) -> Array:
       TypeError: logits that are no floating-point array, or a mask that holds no booleans.
       ValueError: a mask of another shape.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> masked_softmax(jnp.array([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]),
       ...                jnp.array([[True, True, False], [False, False, False]])).tolist()

@@ -48,7 +48,7 @@ class Cell(NamedTuple):
       output_size: H, the last axis of y, or None if unknown; of the first leaf where y is a tree.
       feature_axes: how many axes of x are not of the batch: 1, or 0 for a cell that takes tokens or scalars `[...]`.
 
-    Example:
+    Examples:
       A cell that adds up its inputs:
 
       >>> from typing import NamedTuple

@@ -74,7 +74,7 @@ def additive_attention(
     Returns:
       An `Attention` with `AdditiveParams`; keys are W_m m + b, `[*batch, S, A]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.additive_attention(5, 3, 7, normalize=True, coverage=True)
       >>> params = attention.init(jax.random.key(0))
@@ -152,7 +152,7 @@ def concat_attention(
     Returns:
       An `Attention` with `ConcatParams`; keys are the m half of W [q; m], `[*batch, S, A]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.attention.concat_attention(5, 3, 7).init(jax.random.key(0)).w.shape
       (8, 7)

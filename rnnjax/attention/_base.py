@@ -52,7 +52,7 @@ class Attention(NamedTuple):
         `monotonic_attention` build on it.
       memory_size: M; None where the values have as many features as the query, as for `dot_attention`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.additive_attention(5, 3, 7)
       >>> params = attention.init(jax.random.key(0))
@@ -80,7 +80,7 @@ def initial_alignment(memory: Memory, batch_shape: tuple[int, ...] | None = None
     Returns:
       `Alignment(weights [*batch_shape, S], coverage [*batch_shape, S], step [*batch_shape])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> memory = rnnjax.attention.dot_attention().remember((), jnp.ones((3, 2)))
       >>> rnnjax.attention.initial_alignment(memory).weights.tolist()
@@ -101,7 +101,7 @@ def next_alignment(alignment: Alignment, weights: Array) -> Alignment:
     Returns:
       An `Alignment` of the shapes and dtypes of the one taken.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> memory = rnnjax.attention.dot_attention().remember((), jnp.zeros((2, 3)))
       >>> after = rnnjax.attention.next_alignment(rnnjax.attention.initial_alignment(memory), jnp.array([0.25, 0.75]))

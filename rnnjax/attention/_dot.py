@@ -20,7 +20,7 @@ def dot_attention() -> Attention:
     Returns:
       An `Attention` whose params are `()`; D = M, and keys are the values, `[*batch, S, M]`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.dot_attention()
       >>> memory = attention.remember((), 9 * jnp.eye(3))
@@ -59,7 +59,7 @@ def scaled_dot_attention(size: int, *, param_dtype=jnp.float32) -> Attention:
     Returns:
       An `Attention` with `ScaledDotParams`; keys are the values, `[*batch, S, M]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> float(rnnjax.attention.scaled_dot_attention(16).init(jax.random.key(0)).g)
       0.25
@@ -110,7 +110,7 @@ def general_attention(
     Returns:
       An `Attention` with `GeneralParams`; keys are W m, `[*batch, S, D]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.general_attention(5, 3)
       >>> attention.remember(attention.init(jax.random.key(0)), jnp.ones((4, 2, 3))).keys.shape

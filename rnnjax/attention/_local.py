@@ -59,7 +59,7 @@ def local_attention(
     Raises:
       ValueError: an attention without energies, a window or query_size that is not positive.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.local_attention(rnnjax.attention.dot_attention(), window=1)
       >>> params = attention.init(jax.random.key(0))

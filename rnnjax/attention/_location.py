@@ -75,7 +75,7 @@ def location_attention(
     Raises:
       ValueError: sizes that are not positive, an even width.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.attention.location_attention(5, 3, 7, filters=2, width=9).init(jax.random.key(0)).w_f.shape
       (9, 2)

@@ -60,7 +60,7 @@ def monotonic_attention(
     Raises:
       ValueError: an attention without energies, a negative noise.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.monotonic_attention(rnnjax.attention.dot_attention(), hard=True)
       >>> memory = attention.remember((), jnp.array([[-1.0], [1.0], [1.0]]))

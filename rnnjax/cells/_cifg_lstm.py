@@ -51,7 +51,7 @@ def cifg_lstm_cell(
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       With all parameters zero, f = 1/2 and g = 0, so that c is halved:
 
       >>> import jax.numpy as jnp
@@ -85,7 +85,7 @@ def cifg_lstm(
     Returns:
       A `Cell` with `CIFGParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.cifg_lstm(3, 2).init(jax.random.key(0)).b.tolist()
       [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]

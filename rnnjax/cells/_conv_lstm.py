@@ -70,7 +70,7 @@ def conv_lstm_cell(
     Returns:
       `(LSTMCarry(h [..., *state, H], c [..., *state, H]), y [..., *state, H])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.conv_lstm(1, 4, kernel_shape=(3, 3))
       >>> params, x = cell.init(jax.random.key(0)), jnp.ones((2, 7, 5, 1))
@@ -122,7 +122,7 @@ def conv_lstm(
     Raises:
       ValueError: a kernel_shape without 1, 2 or 3 positive ints, or another number of entries elsewhere.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> frames = jnp.ones((6, 2, 7, 5, 1))  # [T, B, height, width, F]
       >>> cell = rnnjax.conv_lstm(1, 4)

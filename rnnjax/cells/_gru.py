@@ -76,7 +76,7 @@ def gru_cell(
     Raises:
       ValueError: params.b_h missing or superfluous.
 
-    Example:
+    Examples:
       With all parameters zero, u = 1/2 and n = 0, so that h is halved:
 
       >>> import jax.numpy as jnp
@@ -123,7 +123,7 @@ def gru(input_size: int, hidden_size: int, *, reset_after: bool = True, **option
     Returns:
       A `Cell` with `GRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.gru(3, 5, reset_after=False)
       >>> carry, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((7, 2, 3)))
@@ -173,7 +173,7 @@ def simple_gru_cell(
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> params = SimpleGRUParams(jnp.zeros((2, 2)), jnp.zeros((1, 2)), jnp.zeros(2))
       >>> carry, y = simple_gru_cell(params, GRUCarry(jnp.full(1, 8.0)), jnp.ones(2))
@@ -199,7 +199,7 @@ def simple_gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]
     Returns:
       A `Cell` with `SimpleGRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.simple_gru(3, 5).init(jax.random.key(0)).w_h.shape
       (5, 10)

@@ -43,7 +43,7 @@ def identity_init(scale: float = 1.0) -> Initializer:
     Returns:
       An initialiser of square matrices `[H, H]`; it raises ValueError for any other shape.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> irnn = rnnjax.rnn(2, 3, activation=jax.nn.relu, w_h_init=rnnjax.cells.identity_init())
       >>> irnn.init(jax.random.key(0)).w_h.tolist()
@@ -82,7 +82,7 @@ def chrono_init(max_lag: float, gates: str = "ifgo") -> Initializer:
     Raises:
       ValueError: max_lag of 2 or less; from the initialiser, a bias that does not have these gates.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> cell = rnnjax.lstm(2, 3, b_init=rnnjax.cells.chrono_init(max_lag=700))
       >>> b_i, b_f, b_g, b_o = cell.init(jax.random.key(0)).b.reshape(4, 3)

@@ -67,7 +67,7 @@ def layer_norm_lstm_cell(
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       Scaling the input of a normalised cell changes nothing:
 
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -107,7 +107,7 @@ def layer_norm_lstm(
     Returns:
       A `Cell` with `LayerNormLSTMParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.layer_norm_lstm(3, 5).init(jax.random.key(0)).scale_x.shape
       (20,)
@@ -164,7 +164,7 @@ def layer_norm_gru_cell(
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.layer_norm_gru(3, 5)
       >>> params = cell.init(jax.random.key(0))
@@ -202,7 +202,7 @@ def layer_norm_gru(
     Returns:
       A `Cell` with `LayerNormGRUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.layer_norm_gru(3, 5).init(jax.random.key(0)).scale_h.shape
       (15,)

@@ -63,7 +63,7 @@ def lstm_cell(
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       With all parameters zero, every gate is 1/2 and g = 0, so that c is halved:
 
       >>> import jax.numpy as jnp
@@ -96,7 +96,7 @@ def lstm(
     Returns:
       A `Cell` with `LSTMParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> carry, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((7, 2, 3)))

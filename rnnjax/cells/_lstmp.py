@@ -55,7 +55,7 @@ def lstmp_cell(
     Returns:
       `(LSTMCarry(h [..., P], c [..., H]), y [..., P])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstmp(3, 5, 2)
       >>> carry, y = lstmp_cell(cell.init(jax.random.key(0)), cell.initial_carry((7,)), jnp.ones((7, 3)))
@@ -89,7 +89,7 @@ def lstmp(
     Returns:
       A `Cell` with `LSTMPParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., P]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstmp(3, 5, 2)
       >>> carry, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((7, 4, 3)))

@@ -48,7 +48,7 @@ def mgu_cell(
     Returns:
       `(GRUCarry(h [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> params = MGUParams(jnp.zeros((2, 2)), jnp.zeros((1, 2)), jnp.zeros(2))
       >>> carry, y = mgu_cell(params, GRUCarry(jnp.full(1, 8.0)), jnp.ones(2))
@@ -76,7 +76,7 @@ def mgu(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Ce
     Returns:
       A `Cell` with `MGUParams` and `GRUCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.mgu(3, 5).init(jax.random.key(0)).w_x.shape
       (3, 10)

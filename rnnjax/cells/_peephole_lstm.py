@@ -55,7 +55,7 @@ def peephole_lstm_cell(
     Returns:
       `(LSTMCarry(h [..., H], c [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       A peephole from c to the forget gate closes that gate where c is negative:
 
       >>> import jax.numpy as jnp
@@ -95,7 +95,7 @@ def peephole_lstm(
     Returns:
       A `Cell` with `PeepholeLSTMParams` and `LSTMCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> rnnjax.peephole_lstm(3, 5).init(jax.random.key(0)).w_c.shape
       (3, 5)

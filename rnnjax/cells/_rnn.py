@@ -56,7 +56,7 @@ def rnn_cell(
     Returns:
       `(RNNCarry(h [..., H]), y [..., H])`, y = h.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> params = RNNParams(w_x=jnp.ones((2, 1)), w_h=jnp.full((1, 1), 2.0), b=jnp.zeros(1))
       >>> carry, y = rnn_cell(params, RNNCarry(jnp.full(1, 3.0)), jnp.array([1.0, 4.0]), activation=lambda z: z)
@@ -79,7 +79,7 @@ def rnn(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Ce
     Returns:
       A `Cell` with `RNNParams` and `RNNCarry`; x is `[..., F]`, y is `[..., H]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.rnn(3, 5)
       >>> params = cell.init(jax.random.key(0))

@@ -99,7 +99,7 @@ def dropout(
       ValueError: a rate outside [0, 1), a missing shape, or a cell that cannot do what is asked, some of it at the
         first step.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((7, 2, 3))

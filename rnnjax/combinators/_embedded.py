@@ -44,7 +44,7 @@ def embedded(
       ValueError: a vocabulary_size that is not positive, or a cell that does not state its input_size.
       TypeError: at the first step, tokens that are no integers.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.combinators.embedded(rnnjax.gru(3, 5), vocabulary_size=11)
       >>> carry, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.arange(8).reshape(4, 2))  # [T, B]

@@ -28,7 +28,7 @@ def keep_carries(cell: Cell) -> Cell:
       A `Cell` with the same params and carry, whose output is `OutputAndCarry(y [..., H], carry)`; over time, `unroll`
       stacks both, `[T, ...]`, and both are zero at steps that a mask skips.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.combinators.keep_carries(rnnjax.lstm(3, 5))
       >>> _, out = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((7, 2, 3)))

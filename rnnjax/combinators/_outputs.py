@@ -41,7 +41,7 @@ def projected(cell: Cell, size: int, *, w_init: Initializer = glorot, param_dtyp
     Raises:
       ValueError: a size that is not positive, or a cell that does not state its output_size, or states a wrong one.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.projected(rnnjax.lstm(3, 5), 2)
       >>> _, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((4, 7, 3)))
@@ -98,7 +98,7 @@ def layer_norm(cell: Cell, *, epsilon: float = 1e-5, param_dtype=jnp.float32) ->
     Raises:
       ValueError: a cell that does not state its output_size, or states a wrong one.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.layer_norm(rnnjax.lstm(3, 5))
       >>> _, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((4, 7, 3)))

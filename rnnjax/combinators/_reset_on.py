@@ -38,7 +38,7 @@ def reset_on(cell: Cell) -> Cell:
     Raises:
       TypeError: at the first step, if the input is no `ResetInput` or its reset is not boolean.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.reset_on(rnnjax.rnn(1, 1, activation=lambda z: z))
       >>> params = rnnjax.RNNParams(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))

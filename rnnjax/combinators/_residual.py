@@ -18,7 +18,7 @@ def residual(cell: Cell) -> Cell:
     Raises:
       ValueError: the cell's output has another shape than x; at the first step, if the cell does not state its sizes.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.residual(rnnjax.gru(3, 3))
       >>> _, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((4, 2, 3)))

@@ -33,7 +33,7 @@ def stack(cells: Sequence[Cell], *, skip_connections: bool = False) -> Cell:
     Raises:
       ValueError: no cells, or a cell that takes another number of features than the one below gives.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.stack([rnnjax.lstm(3, 5), rnnjax.gru(5, 7)])
       >>> carry, ys = rnnjax.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((4, 2, 3)))

@@ -30,7 +30,7 @@ def from_equinox(cells: Any) -> Network:
     Raises:
       ValueError: what is no such cell, or weights whose shapes do not fit.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> weights = {"weight_ih": jnp.ones((15, 3)), "weight_hh": jnp.ones((15, 5))}  # of use_bias=False
       >>> layers, params, _ = rnnjax.convert.from_equinox(weights)
@@ -55,7 +55,7 @@ def to_equinox(layers: Cell | Sequence[Layer], params: Any) -> list[Any]:
       ValueError: a cell, or an option of one, that Equinox does not have.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> cell = rnnjax.gru(3, 5)
       >>> (weights,) = rnnjax.convert.to_equinox(cell, cell.init(jax.random.key(0)))

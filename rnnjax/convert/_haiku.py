@@ -43,7 +43,7 @@ def from_haiku(params: Mapping[str, Any], modules: Modules | None = None) -> Net
     Raises:
       ValueError: no cores, several kinds whose order is not told, or parameters that are none of a core.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> haiku = {"lstm/linear": {"w": jnp.ones((8, 20)), "b": jnp.zeros(20)}}
       >>> layers, params, _ = rnnjax.convert.from_haiku(haiku)
@@ -74,7 +74,7 @@ def to_haiku(
       ValueError: a cell, or an option of one, that Haiku does not have, or another number of names.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> layers = [rnnjax.lstm(3, 5), rnnjax.lstm(5, 7)]
       >>> haiku = rnnjax.convert.to_haiku(layers, rnnjax.encoder(layers).init(jax.random.key(0)))

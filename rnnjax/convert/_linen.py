@@ -36,7 +36,7 @@ def from_linen(
       ValueError: a tree without a cell of this list, among them an MGUCell with its reset gate: it resets by f and
         keeps f of h, while `mgu` resets by f and keeps 1 - f.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> import flax.linen as nn
       >>> module, xs = nn.RNN(nn.GRUCell(5), time_major=True), jnp.ones((7, 2, 3))
@@ -74,7 +74,7 @@ def to_linen(layers: Cell | Sequence[Layer], params: Any) -> list[dict[str, Any]
       ValueError: a cell, or an option of one, that flax.linen does not have.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> import flax.linen as nn
       >>> cell, xs = rnnjax.lstm(3, 5), jnp.ones((7, 2, 3))

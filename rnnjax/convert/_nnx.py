@@ -36,7 +36,7 @@ def from_nnx(
     Raises:
       ValueError: what is none of these cells, an `nnx.RNN` that reads backwards, or different merge functions.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> from flax import nnx
       >>> module, xs = nnx.RNN(nnx.LSTMCell(3, 5, rngs=nnx.Rngs(0)), time_major=True), jnp.ones((7, 2, 3))
@@ -88,7 +88,7 @@ def to_nnx(layers: Cell | Sequence[Layer], params: Any, *, optimized: bool = Tru
       ValueError: a cell, or an option of one, that flax.nnx does not have; a GRU whose b_h is not zero.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> from flax import nnx
       >>> cell, xs = rnnjax.gru(3, 5), jnp.ones((7, 2, 3))

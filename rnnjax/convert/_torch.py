@@ -35,7 +35,7 @@ def from_torch(weights: Mapping[str, Any], *, prefix: str = "", activation: Acti
     Raises:
       ValueError: no recurrent weights under this prefix, or some whose shapes do not fit.
 
-    Example:
+    Examples:
       >>> import numpy as np, jax.numpy as jnp, rnnjax
       >>> shapes = {"weight_ih_l0": (20, 3), "weight_hh_l0": (20, 5), "bias_ih_l0": (20,), "bias_hh_l0": (20,)}
       >>> weights = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
@@ -79,7 +79,7 @@ def to_torch(layers: Cell | Sequence[Layer], params: Any, *, prefix: str = "") -
       ValueError: a cell, or an option of one, that torch.nn does not have, or layers that differ.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> layers = [(rnnjax.gru(3, 5), rnnjax.gru(3, 5))]
       >>> weights = rnnjax.convert.to_torch(layers, rnnjax.encoder(layers).init(jax.random.key(0)))

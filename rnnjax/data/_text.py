@@ -22,7 +22,7 @@ def read_text(path: str | os.PathLike) -> str:
       FileNotFoundError: no such file.
       ValueError: the file is empty, or is not UTF-8.
 
-    Example:
+    Examples:
       >>> import tempfile, pathlib
       >>> path = pathlib.Path(tempfile.mkdtemp(), "text.txt")
       >>> _ = path.write_text("To be")
@@ -52,7 +52,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
       path: of the file.
       text: all of it, N characters `[N]`.
 
-    Example:
+    Examples:
       >>> import tempfile, pathlib
       >>> path = pathlib.Path(tempfile.mkdtemp(), "text.txt")
       >>> write_text(path, "or not to be")
@@ -71,7 +71,7 @@ class Vocabulary(NamedTuple):
     Attributes:
       symbols: the symbols, each once, in the order of their ids; V of them.
 
-    Example:
+    Examples:
       >>> vocabulary = Vocabulary.of("hello")
       >>> vocabulary.symbols
       ('e', 'h', 'l', 'o')
@@ -139,7 +139,7 @@ def held_out_split(ids: np.ndarray, fraction: float = 0.1) -> tuple[np.ndarray, 
     Raises:
       ValueError: a fraction outside (0, 1).
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> training, held_out = held_out_split(np.arange(10), 0.3)
       >>> len(training), held_out.tolist()

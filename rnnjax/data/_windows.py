@@ -33,7 +33,7 @@ class Streams(NamedTuple):
       restart_every: windows after which a stream starts afresh, a few streams at a time; 0 for only at the beginning of
         an epoch. A model that never starts afresh in training may do poorly from a fresh carry.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> streams = make_streams(np.arange(10), batch_size=2, steps=2)
       >>> streams.windows, streams.window(1).inputs.T.tolist(), streams.window(1).targets.T.tolist()
@@ -80,7 +80,7 @@ def make_streams(ids: np.ndarray, *, batch_size: int, steps: int, restart_every:
     Raises:
       ValueError: sizes that are not positive, ids that are not `[N]`, or fewer of them than one window takes.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> make_streams(np.arange(5), batch_size=2, steps=3)
       Traceback (most recent call last):
@@ -131,7 +131,7 @@ def padded_windows(ids: np.ndarray, *, batch_size: int, steps: int) -> PaddedWin
     Raises:
       ValueError: sizes that are not positive, or fewer than two ids.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> windows = padded_windows(np.arange(6), batch_size=2, steps=2)
       >>> windows.inputs[:, :, 1].tolist(), windows.targets[windows.mask].tolist()

@@ -45,7 +45,7 @@ def attribute_errors(
     Raises:
       ValueError, TypeError: shapes that differ, or a correct that is not of booleans.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> reference, found = jnp.array([-1.0, -3.0, -2.0]), jnp.array([-2.0, -1.0, -2.0])
       >>> blame = rnnjax.decoding.attribute_errors(reference, found, correct=jnp.array([False, False, True]))

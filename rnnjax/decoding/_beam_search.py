@@ -157,7 +157,7 @@ def beam_search(
         unknown ends, finished_only without eos_id, a prompt of another shape or dtype, a carry or a bos_id of a whole
         batch, or a step function, a constraint or a score that returns a wrong shape or dtype.
 
-    Example:
+    Examples:
       Two steps, two words and an end (id 0). Greedy takes word 1 (0.6), after which nothing is likely:
 
       >>> import jax, jax.numpy as jnp, rnnjax

@@ -34,7 +34,7 @@ def ban_tokens(ids: Array) -> Constraint:
       TypeError: ids that are not integers `[N]`.
       ValueError: at the first step, ids outside the vocabulary.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> forbid = rnnjax.decoding.ban_tokens([0, 3])
       >>> forbid(jnp.zeros((1, 5), int), 0, jnp.array([[1.0, 2.0, 3.0, 4.0]])).tolist()
@@ -66,7 +66,7 @@ def ban_sequences(sequences: Sequence[Array]) -> Constraint:
       TypeError: sequences that are not a sequence of integers `[n]`.
       ValueError: an empty one; at the first step, ids outside the vocabulary.
 
-    Example:
+    Examples:
       After 2 1 neither 1 nor, since 2 1 0 is banned, 0:
 
       >>> import jax.numpy as jnp, rnnjax
@@ -104,7 +104,7 @@ def min_length(n: int, eos_id: int) -> Constraint:
     Raises:
       ValueError: n or eos_id that are not integers of at least 0; at the first step, an eos_id outside the vocabulary.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> tokens, logits = jnp.zeros((1, 5), int), jnp.array([[1.0, 2.0]])
       >>> constraint = rnnjax.decoding.min_length(3, eos_id=0)
@@ -138,7 +138,7 @@ def force_prefix(tokens: Array) -> Constraint:
       TypeError: tokens that are not integers `[P]`.
       ValueError: at the first step, tokens outside the vocabulary, or more of them than T.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> constraint = rnnjax.decoding.force_prefix([2, 0])
       >>> constraint(jnp.zeros((1, 5), int), 0, jnp.array([[1.0, 2.0, 3.0]])).tolist()
@@ -174,7 +174,7 @@ def no_repeat_ngram(n: int) -> Constraint:
     Raises:
       ValueError: an n that is not a positive integer.
 
-    Example:
+    Examples:
       After 1 2 1 another 2 would repeat 1 2:
 
       >>> import jax.numpy as jnp, rnnjax
@@ -206,7 +206,7 @@ def keep_top_k(k: int) -> Constraint:
     Raises:
       ValueError: a k that is not a positive integer.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> rnnjax.decoding.keep_top_k(2)(jnp.zeros((1, 5), int), 0, jnp.array([[1.0, 3.0, 2.0]])).tolist()
       [[-inf, 3.0, 2.0]]
@@ -235,7 +235,7 @@ def keep_top_p(p: float) -> Constraint:
     Raises:
       ValueError: p outside (0, 1].
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> logits = jnp.log(jnp.array([[0.5, 0.125, 0.375]]))
       >>> rnnjax.decoding.keep_top_p(0.6)(jnp.zeros((1, 5), int), 0, logits).tolist()
@@ -271,7 +271,7 @@ def at_temperature(value: float) -> Constraint:
     Raises:
       ValueError: a negative value.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> rnnjax.decoding.at_temperature(0.5)(jnp.zeros((1, 5), int), 0, jnp.array([[1.0, 2.0]])).tolist()
       [[2.0, 4.0]]

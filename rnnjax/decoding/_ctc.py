@@ -74,7 +74,7 @@ def ctc_beam_search(
       TypeError: logits that are no floating-point array, or lengths that are no integers.
       ValueError: shapes, sizes or a blank that do not fit.
 
-    Example:
+    Examples:
       The best path is blank, blank (0.36), yet label 1 is more probable, by three paths (0.24 + 0.24 + 0.16):
 
       >>> import jax.numpy as jnp
@@ -119,7 +119,7 @@ def ctc_greedy(logits: Array, *, length: Array | None = None, blank_id: int = 0)
     Raises:
       TypeError, ValueError: as `ctc_beam_search`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> result = ctc_greedy(9 * jax.nn.one_hot(jnp.array([0, 2, 2, 0, 2, 1]), 3))
       >>> result.labels.tolist(), result.lengths.tolist()

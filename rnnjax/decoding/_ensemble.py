@@ -29,7 +29,7 @@ def ensemble(step_fns: Sequence[StepFn], *, weights: Sequence[float] | None = No
       ValueError: no step function, weights that do not fit, or an unknown average; at the first step, models whose
         logits differ in shape.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> models = [lambda carry, token, p=p: (carry, jnp.log(jnp.array([[p, 1 - p]]))) for p in (0.5, 0.25)]
       >>> step_fn = rnnjax.decoding.ensemble(models, average="prob")

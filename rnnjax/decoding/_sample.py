@@ -107,7 +107,7 @@ def sample(
       ValueError, TypeError: max_steps below 1, an eos_id outside the vocabulary, a prompt of another shape or dtype,
         or a step function or a constraint that returns a wrong shape or dtype.
 
-    Example:
+    Examples:
       A model that counts up modulo 5:
 
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -158,7 +158,7 @@ def greedy(
     Raises:
       ValueError, TypeError: as `sample`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> count = lambda carry, token: (carry + 1, jax.nn.one_hot((token + 1) % 5, 5))
       >>> result = rnnjax.greedy(count, jnp.zeros(1), bos_id=0, max_steps=4)

@@ -56,7 +56,7 @@ def score_sequences(
       ValueError, TypeError: shapes or dtypes that do not fit, lengths over T, ids outside the vocabulary within the
         lengths, or a step function or a score that returns a wrong shape or dtype.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> step_fn = lambda carry, token: (carry, jnp.zeros((*token.shape, 4)))
       >>> tokens, lengths = jnp.array([[2, 3, 1], [1, 0, 0]]), jnp.array([3, 1])

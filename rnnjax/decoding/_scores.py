@@ -20,7 +20,7 @@ class Score(NamedTuple):
         counted, has the dtype of log_prob, and so has the result.
       bonus: `carry -> [K]`, at most 0, of the carry that predicted the last token; or None.
 
-    Example:
+    Examples:
       A reward for each token:
 
       >>> import jax.numpy as jnp, rnnjax
@@ -44,7 +44,7 @@ def gnmt_length(length: Array) -> Array:
     Returns:
       `[...]`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> rnnjax.decoding.gnmt_length(jnp.array([1.0, 7.0])).tolist()
       [1.0, 2.0]
@@ -61,7 +61,7 @@ def average_length(length: Array) -> Array:
     Returns:
       `[...]`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> rnnjax.decoding.average_length(jnp.array([1.0, 7.0])).tolist()
       [1.0, 7.0]
@@ -86,7 +86,7 @@ def length_normalised(penalty: float = 0.0, *, norm: Callable[[Array], Array] = 
       ValueError: a negative penalty.
       TypeError: a norm that is not a function.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> score = rnnjax.decoding.length_normalised(1.0, norm=rnnjax.decoding.average_length)
       >>> score.normalise(jnp.array([-6.0, -6.0]), jnp.array([2, 3])).tolist()
@@ -126,7 +126,7 @@ def with_coverage(score: Score, penalty: float, coverage: Callable[[Carry], Arra
       ValueError: a negative penalty.
       TypeError: a score that is not a `Score`, or a coverage that is not a function.
 
-    Example:
+    Examples:
       A source of two positions, the second of which has received a half:
 
       >>> import jax.numpy as jnp, rnnjax

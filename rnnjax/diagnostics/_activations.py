@@ -41,7 +41,7 @@ def activations(cell: Cell, params: Params, xs: Any, carry: Carry | None = None)
       Values `[T, ..., H]` by name, "sigmoid_0", "tanh_0", "sigmoid_1" ..., numbered as the cell computes them: for
       `lstm` sigmoid_0 is f, sigmoid_1 i, tanh_0 g, sigmoid_2 o and tanh_1 tanh(c); for `gru` sigmoid_0 has r and u.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> params = cell.init(jax.random.key(0))
@@ -88,7 +88,7 @@ def saturation(values: Array, *, bounds: tuple[float, float] = (0.0, 1.0), margi
     Returns:
       `Saturation(low [H], high [H])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> gate = jnp.array([[0.05, 0.5], [0.02, 0.95], [0.99, 0.5], [0.5, 0.5]])
       >>> low, high = saturation(gate)

@@ -55,7 +55,7 @@ def gradient_norms(
     Returns:
       `GradientNorms(leaves, whole)`, norms `[T, ...]`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.rnn(1, 1, activation=jax.nn.identity)
       >>> params = rnnjax.RNNParams(w_x=jnp.ones((1, 1)), w_h=jnp.full((1, 1), 0.5), b=jnp.zeros(1))
@@ -92,7 +92,7 @@ def growth_rate(norms: Array) -> Array:
     Returns:
       k `[...]`, in 1 / step: below 0 the gradient vanishes, above 0 it explodes; 0 with fewer than two norms to fit.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> round(float(growth_rate(jnp.array([0.125, 0.25, 0.5]))), 4)  # log 1/2
       -0.6931
@@ -119,7 +119,7 @@ def half_life(norms: Array) -> Array:
     Returns:
       Steps `[...]`; infinite where the norm does not fall with the lag.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> norms = jnp.array([[0.0625, 1.0], [0.125, 1.0], [0.25, 1.0], [0.5, 1.0]])  # [T, B]
       >>> [round(steps, 4) for steps in half_life(norms).tolist()]

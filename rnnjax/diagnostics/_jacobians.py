@@ -40,7 +40,7 @@ def step_jacobians(cell: Cell, params: Params, xs: Any, carry: Carry | None = No
     Returns:
       `[T, N, N]`, a row for each number of carry_t.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.rnn(3, 5, activation=jax.nn.identity)
       >>> params = cell.init(jax.random.key(0))
@@ -79,7 +79,7 @@ def lyapunov_exponents(jacobians: Array) -> Array:
     Returns:
       `[N]`, largest first, in 1 / step; -inf for directions that a step forgets at once.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> jacobians = jnp.tile(jnp.diag(jnp.array([0.5, 2.0])), (11, 1, 1))
       >>> [round(x, 4) for x in lyapunov_exponents(jacobians).tolist()]  # log 2 and log 1/2
@@ -108,7 +108,7 @@ def jacobian_spectrum(jacobians: Array) -> JacobianSpectrum:
     Returns:
       `JacobianSpectrum(singular_values [T, N], eigenvalues [T, N], exponents [N])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> spectrum = jacobian_spectrum(jnp.array([[[0.0, -2.0], [2.0, 0.0]]]))  # turns, and stretches twice
       >>> spectrum.singular_values.round(4).tolist(), jnp.sort(spectrum.eigenvalues.imag).round(4).tolist()

@@ -39,7 +39,7 @@ def export_step(
       ValueError, TypeError: no Cell, no x where the cell does not know its input_size, not one row, or whatever
         `export_function` raises.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.stack([rnnjax.lstm(3, 5), rnnjax.gru(5, 7)])
       >>> program = rnnjax.export.export_step(cell, cell.init(jax.random.key(0)))
@@ -81,7 +81,7 @@ def export_sequence(
     Raises:
       ValueError, TypeError: as `export_step`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> program = rnnjax.export.export_sequence(cell, cell.init(jax.random.key(0)), lengths=True)

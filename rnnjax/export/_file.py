@@ -30,7 +30,7 @@ def save(path: str | os.PathLike, program: Program) -> None:
       ImportError: flatbuffers, by which JAX serialises programs, is not installed.
       TypeError: metadata that JSON does not hold.
 
-    Example:
+    Examples:
       >>> import tempfile, jax, jax.numpy as jnp, numpy as np, rnnjax
       >>> cell = rnnjax.gru(3, 5)
       >>> program = rnnjax.export.export_step(cell, cell.init(jax.random.key(0)), metadata={"task": "echo"})
@@ -66,7 +66,7 @@ def load(path: str | os.PathLike) -> Program:
       OSError: there is no such file.
       ValueError: it is no such file, or this version of JAX does not read what that version wrote.
 
-    Example:
+    Examples:
       >>> import tempfile, jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.gru(3, 5)
       >>> path = tempfile.mkdtemp() + "/step.npz"

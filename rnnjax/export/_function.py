@@ -44,7 +44,7 @@ def export_function(
       ValueError, TypeError: another number of shapes than of args, parameters that are no arrays, or unknown platforms;
         and what JAX raises for a function that cannot be exported, for one since it depends on a symbolic size.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> encoder = rnnjax.encoder([(rnnjax.gru(3, 5), rnnjax.gru(3, 5)), rnnjax.lstm(10, 7)])
       >>> params = encoder.init(jax.random.key(0))

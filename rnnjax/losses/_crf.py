@@ -48,7 +48,7 @@ def crf(params: CRFParams, logits: Array, labels: Array, *, lengths: Array | Non
       TypeError: an argument that is no array, or of a wrong dtype.
       ValueError: shapes that do not fit.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> params = CRFParams(transitions=jnp.zeros((2, 2)), start=jnp.zeros(2), end=jnp.zeros(2))
       >>> loss = crf(params, jnp.zeros((3, 1, 2)), jnp.array([[0], [1], [1]]))  # one of eight, all alike
@@ -82,7 +82,7 @@ def crf_marginals(params: CRFParams, logits: Array, *, lengths: Array | None = N
     Raises:
       TypeError, ValueError: as `crf`.
 
-    Example:
+    Examples:
       After label 1 only label 1 can come, so it is the more likely the later:
 
       >>> import jax.numpy as jnp

@@ -39,7 +39,7 @@ def crf_decode(params: CRFParams, logits: Array, *, lengths: Array | None = None
     Raises:
       TypeError, ValueError: as `crf`.
 
-    Example:
+    Examples:
       Label 1 is better at every step, but may not follow itself:
 
       >>> import jax.numpy as jnp

@@ -26,7 +26,7 @@ def ctc(logits: Array, labels: Array, *, logit_lengths: Array, label_lengths: Ar
       TypeError: an argument that is no array.
       ValueError: shapes that do not fit.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> loss = ctc(jnp.zeros((1, 1, 2)), jnp.array([[1]]), logit_lengths=jnp.array([1]),
       ...            label_lengths=jnp.array([1]))

@@ -67,7 +67,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     Raises:
       ValueError: labels of another shape.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> bool(jnp.isclose(cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))[0], jnp.log(4.0)))
       True
@@ -147,7 +147,7 @@ def get_loss(name: str) -> Loss:
     Raises:
       ValueError: an unknown name.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> loss = get_loss("root_mean_squared")
       >>> parts = loss(jnp.array([1.0, 4.0, 9.0]), jnp.array([1.0, 0.0, 0.0]), where=jnp.array([True, True, False]))

@@ -30,7 +30,7 @@ def sequence_loss(
     Raises:
       ValueError: labels of another shape, or e outside [0, 1).
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> parts = sequence_loss(jnp.zeros((3, 2, 4)), jnp.ones((3, 2), int), label_smoothing=0.1)
       >>> bool(jnp.isclose(parts.mean, jnp.log(4.0))), float(parts.count)

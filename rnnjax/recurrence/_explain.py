@@ -41,7 +41,7 @@ def explain(
     Raises:
       ValueError, TypeError: those of `jax.lax.scan`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> w, u = 0.5 * jnp.eye(5), jnp.ones((3, 5))
       >>> step = lambda h, x: (jax.nn.sigmoid(h @ w + x @ u), None)

@@ -24,7 +24,7 @@ def hold_outputs(ys: Any, mask: Array, *, reverse: bool = False) -> Any:
       TypeError: a mask that is not boolean.
       ValueError: a mask whose axes are not the leading ones of ys.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> ys, mask = jnp.array([[0.0], [2.0], [0.0], [4.0]]), jnp.array([[False], [True], [False], [True]])
       >>> rnnjax.recurrence.hold_outputs(ys, mask)[:, 0].tolist()

@@ -79,7 +79,7 @@ def unroll_layers(
         or carries of other layers, a dropout outside [0, 1), a merge that is no function or returns another shape, or
         a reversed pair.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> layers = [(rnnjax.lstm(3, 5), rnnjax.gru(3, 5)), rnnjax.lstm(5, 7)]
       >>> params = rnnjax.encoder(layers).init(jax.random.key(0))

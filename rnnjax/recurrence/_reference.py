@@ -41,7 +41,7 @@ def unroll_reference(
     Raises:
       ValueError, TypeError: as `unroll`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.gru(3, 5)
       >>> params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (7, 2, 3))

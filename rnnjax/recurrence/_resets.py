@@ -27,7 +27,7 @@ def resets_from_done(done: Any, before: Any) -> Array:
       TypeError: flags that are not booleans.
       ValueError: before without the shape of one step.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> done = jnp.array([[False, True], [True, False], [False, False]])  # [T, B]
       >>> rnnjax.recurrence.resets_from_done(done, jnp.array([True, False])).astype(int).tolist()

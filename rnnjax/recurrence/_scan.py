@@ -54,7 +54,7 @@ def scan(
     Raises:
       ValueError, TypeError: those of `jax.lax.scan`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> w, xs = 0.5 * jnp.eye(3), jnp.ones((7, 2, 3))
       >>> def loss(scan, w):  # the same body under either

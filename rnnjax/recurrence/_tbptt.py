@@ -42,7 +42,7 @@ def tbptt(
     Raises:
       ValueError, TypeError: as `unroll`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.rnn(1, 1, activation=jax.nn.identity)
       >>> params = rnnjax.RNNParams(*map(jnp.ones, ((1, 1), (1, 1), (1,))))

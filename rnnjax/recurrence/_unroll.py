@@ -55,7 +55,7 @@ def unroll(
       ValueError, TypeError: an argument has the wrong rank, shape, dtype or value, or the cell returns a carry
         that differs in structure, shape or dtype from the one it got.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> params = cell.init(jax.random.key(0))

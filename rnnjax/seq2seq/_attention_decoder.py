@@ -88,7 +88,7 @@ def attention_decoder(
         carry without h or a context of another size.
       TypeError: an activation that is not a function.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.additive_attention(5, 7, 11)  # h has 5 features, the memory 7
       >>> decoder = rnnjax.attention_decoder(rnnjax.gru(3 + 7, 5), attention)

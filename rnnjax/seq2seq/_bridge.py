@@ -64,7 +64,7 @@ def bridge(
     Raises:
       ValueError: leaves that are not vectors of floats.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> from_vector = rnnjax.seq2seq.bridge(jnp.zeros(7), cell.initial_carry())

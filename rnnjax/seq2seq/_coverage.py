@@ -20,7 +20,7 @@ def source_coverage(carry: DecoderCarry, memory: Memory) -> Array:
     Raises:
       ValueError: a decoder without attention.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> memory = rnnjax.attention.dot_attention().remember((), jnp.ones((3, 5)), lengths=jnp.array(2))
       >>> decoder = rnnjax.attention_decoder(rnnjax.gru(3, 5), rnnjax.attention.dot_attention(), query="current")

@@ -49,7 +49,7 @@ def encoder(layers: Sequence[Cell | tuple[Cell, Cell]], **options: Any) -> Encod
       ValueError, TypeError: no layer, one that is neither a cell nor a pair or does not fit the one below, an option
         that `unroll_layers` does not have, a merge that is no function, or a reversed pair.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> encoder = rnnjax.encoder([(rnnjax.gru(3, 5), rnnjax.gru(3, 5)), rnnjax.lstm(10, 7)])
       >>> params = encoder.init(jax.random.key(0))

@@ -61,7 +61,7 @@ def scheduled_sampling(
       ValueError, TypeError: tokens of another shape or dtype, a truth outside [0, 1], or a step function that returns
         wrong shapes.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> count = lambda carry, token: (carry, 1e9 * jax.nn.one_hot((token + 1) % 5, 5))
       >>> tokens = jnp.array([[0], [4], [4]])
@@ -141,7 +141,7 @@ def exposure_bias(
     Raises:
       ValueError, TypeError: targets or lengths of another shape or dtype, lengths over T, or as `scheduled_sampling`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> likes_order = lambda carry, token: (carry, 5.0 * jax.nn.one_hot((token + 1) % 5, 5))
       >>> targets, lengths = jnp.array([[1, 1], [2, 2], [3, 3]]), jnp.array([3, 2])

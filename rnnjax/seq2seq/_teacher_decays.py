@@ -26,7 +26,7 @@ def linear_teacher_decay(steps: int, *, end: float = 0.0) -> Decay:
     Raises:
       ValueError: values outside their range.
 
-    Example:
+    Examples:
       >>> [float(linear_teacher_decay(10, end=0.5)(i)) for i in (0, 5, 20)]
       [1.0, 0.75, 0.5]
     """
@@ -52,7 +52,7 @@ def exponential_teacher_decay(k: float) -> Decay:
     Raises:
       ValueError: k outside (0, 1).
 
-    Example:
+    Examples:
       >>> [float(exponential_teacher_decay(0.5)(i)) for i in (0, 1, 3)]
       [1.0, 0.5, 0.125]
     """
@@ -77,7 +77,7 @@ def inverse_sigmoid_teacher_decay(k: float) -> Decay:
     Raises:
       ValueError: k below 1.
 
-    Example:
+    Examples:
       >>> [round(float(inverse_sigmoid_teacher_decay(100)(i)), 2) for i in (0, 460.517, 10**6)]
       [0.99, 0.5, 0.0]
     """

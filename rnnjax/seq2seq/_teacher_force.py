@@ -43,7 +43,7 @@ def teacher_force(
     Raises:
       ValueError, TypeError: as `unroll`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> attention = rnnjax.attention.dot_attention()
       >>> decoder = rnnjax.attention_decoder(rnnjax.gru(3, 5), attention, query="current")

@@ -23,7 +23,7 @@ def vector_decoder(cell: Cell, *, every_step: bool = False) -> Decoder:
     Returns:
       A `Decoder` whose memory is a vector `[..., M]`, or None; its output is y.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> decoder = rnnjax.seq2seq.vector_decoder(rnnjax.gru(3, 5))
       >>> carry = decoder.initial_carry(None, cell_carry=rnnjax.GRUCarry(jnp.ones((2, 5))))

@@ -46,7 +46,7 @@ def float_inputs(input_size: int, space: tuple[int, ...] = ()) -> MakeInputs:
     Returns:
       `(seed, T, batch_shape) -> xs [T, *batch_shape, *space, F]`.
 
-    Example:
+    Examples:
       >>> from rnnjax.testing import float_inputs
       >>> float_inputs(3)(0, 5, (2,)).shape
       (5, 2, 3)

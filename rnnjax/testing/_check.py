@@ -30,7 +30,7 @@ def check_cell(
       AssertionError: a law does not hold; the message names it.
       ValueError: an unknown law, or a cell that does not state its input_size.
 
-    Example:
+    Examples:
       >>> import rnnjax
       >>> from rnnjax.testing import check_cell
       >>> check_cell(rnnjax.rnn(3, 2), laws=["padding_is_inert", "reverse_is_flipped"])
@@ -69,7 +69,7 @@ def cases(cell: Cell, make_inputs: MakeInputs | None = None, *, input_size: int 
     Raises:
       ValueError: a cell that does not state its input_size.
 
-    Example:
+    Examples:
       >>> import rnnjax
       >>> from rnnjax.testing import LENGTH, cases
       >>> case = cases(rnnjax.rnn(3, 2)).example()  # doctest: +SKIP

@@ -34,7 +34,7 @@ class Checkpoints:
       OSError: the folder cannot be made or written.
       ValueError: keep is not positive.
 
-    Example:
+    Examples:
       >>> import tempfile, jax.numpy as jnp
       >>> from rnnjax.training import Checkpoints
       >>> with Checkpoints(tempfile.mkdtemp(), config={"hidden": 3}, keep=2) as checkpoints:
@@ -212,7 +212,7 @@ def make_folder(folder: Path) -> None:
     Raises:
       OSError: it cannot be made or written; says what to do.
 
-    Example:
+    Examples:
       >>> import pathlib, tempfile
       >>> folder = pathlib.Path(tempfile.mkdtemp(), "runs", "first")
       >>> make_folder(folder)

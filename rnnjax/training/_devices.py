@@ -35,7 +35,7 @@ def shard(tree: Any, mesh: Mesh, specs: Any = EVERYWHERE) -> Any:
     Raises:
       ValueError: a leaf has no such axis, or its length is no multiple of the number of devices.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jax.sharding import Mesh, PartitionSpec as P
       >>> from rnnjax.losses import masked_mean
@@ -64,7 +64,7 @@ def gather(tree: Any) -> Any:
     Returns:
       The tree, of `jax.Array`s on one device.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jax.sharding import Mesh, PartitionSpec as P
       >>> split = shard(jnp.arange(2 * jax.device_count()), Mesh(jax.devices(), ("data",)), P("data"))
@@ -124,7 +124,7 @@ def unit_specs(tree: Any, mesh: Mesh, *, axis: str = "model") -> Any:
       A pytree of `PartitionSpec`s like the tree, for `shard`: `P("model", None)` for matrices whose rows are a multiple
       of the number of devices, `P()` for all else.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> from jax.sharding import Mesh, PartitionSpec as P
       >>> params = rnnjax.lstm(8, 16).init(jax.random.key(0))
@@ -161,7 +161,7 @@ def split_units(cell: Cell, mesh: Mesh, *, axis: str = "model") -> Cell:
     Raises:
       ValueError: the mesh has no such axis.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> from jax.sharding import Mesh
       >>> mesh, cell = Mesh(jax.devices(), ("model",)), rnnjax.lstm(8, 16)

@@ -116,7 +116,7 @@ def fit(
       ValueError: intervals or steps that are not positive, patience without "held_out_loss", no batch at all, or a
         folder with checkpoints of another run.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from rnnjax.losses import masked_mean
       >>> from rnnjax.training import fit, init_state, make_train_step

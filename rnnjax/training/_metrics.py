@@ -16,7 +16,7 @@ class MetricsLog:
       path: of the file, or None to write nothing.
       step: the step that the run begins at; lines beyond it, and a half-written one, are dropped.
 
-    Example:
+    Examples:
       >>> import tempfile, pathlib
       >>> path = pathlib.Path(tempfile.mkdtemp(), "metrics.jsonl")
       >>> MetricsLog(path).write(step=1, loss=0.5)

@@ -29,7 +29,7 @@ def adagrad_min_char_rnn(
     Returns:
       An `optax.GradientTransformation` over parameters of any shapes `[...]`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, optax
       >>> opt = adagrad_min_char_rnn(0.1)
       >>> updates, _ = opt.update(jnp.array([9.0, -3.0]), opt.init(jnp.zeros(2)))
@@ -81,7 +81,7 @@ def get_optimizer(
     Raises:
       ValueError: an unknown name, or a bound that is not positive.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> opt = get_optimizer("sgd", 1.0, clip_norm=5.0)
       >>> updates, _ = opt.update(jnp.array([30.0, 40.0]), opt.init(jnp.zeros(2)))
@@ -118,7 +118,7 @@ def get_schedule(name: str, learning_rate: float, *, steps: int, warmup: int = 0
     Raises:
       ValueError: an unknown name, or a warm-up that does not fit.
 
-    Example:
+    Examples:
       >>> schedule = get_schedule("cosine", 0.5, steps=100, warmup=10)
       >>> [round(float(schedule(step)), 3) for step in (0, 10, 55, 100)]
       [0.0, 0.5, 0.25, 0.0]

@@ -66,7 +66,7 @@ class Report:
 class Speed:
     """Elements per second of training: a mean over the last calls, without the first, which compiles.
 
-    Example:
+    Examples:
       >>> speed = Speed(clock=iter([0.0, 9.0, 10.0, 11.0]).__next__)
       >>> for tokens in (100, 100, 100):
       ...     speed.add(tokens)
@@ -109,7 +109,7 @@ def postfix(metrics: Metrics, rate: float, unit: str) -> str:
 
     Of R models it is the loss and aux of the best.
 
-    Example:
+    Examples:
       >>> postfix(Metrics(np.float32(1.3863), 1, 1, {"accuracy": np.float32(0.25)}), 51000.0, "char")
       'loss 1.386, 2.000 bits/char, accuracy 0.25, 51,000 char/s'
       >>> postfix(Metrics(np.array([np.nan, 0.0421]), 1, 1), 0.0, "example")
@@ -128,7 +128,7 @@ def postfix(metrics: Metrics, rate: float, unit: str) -> str:
 def shown(value: Any) -> str:
     """Writes a number, or the range of several.
 
-    Example:
+    Examples:
       >>> shown(0.98765), shown([2.0, 0.5, 1.0])
       ('0.9877', '0.5 to 2')
     """
@@ -141,7 +141,7 @@ def shown(value: Any) -> str:
 def open_bar(shown: bool, steps: int, step: int = 0) -> Any:
     """Opens a bar of tqdm, lines where that is not installed, or what shows nothing.
 
-    Example:
+    Examples:
       >>> open_bar(False, steps=3).update(1)
     """
     if not shown:

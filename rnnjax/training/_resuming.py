@@ -39,7 +39,7 @@ def restore_progress(checkpoints: Checkpoints, state: TrainState, *, step: Which
     Raises:
       ValueError: the checkpoint is of another configuration or has other leaves, or there is none of that step.
 
-    Example:
+    Examples:
       >>> import tempfile, jax, jax.numpy as jnp, optax
       >>> from rnnjax.training import init_state
       >>> state = init_state(jnp.zeros(3), optax.sgd(0.1), key=jax.random.key(0))
@@ -79,7 +79,7 @@ def restore_params(
     Raises:
       ValueError: there is no checkpoint, none of that step, or one with other parameters or of another configuration.
 
-    Example:
+    Examples:
       >>> import tempfile, jax, jax.numpy as jnp, optax
       >>> from rnnjax.losses import masked_mean
       >>> from rnnjax.training import Checkpoints, fit, init_state, make_train_step

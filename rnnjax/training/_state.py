@@ -42,7 +42,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, *, key: 
     Raises:
       TypeError: an optimizer that is not one.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> int(init_state(jnp.zeros(3), optax.sgd(0.1), key=jax.random.key(0)).step)
       0

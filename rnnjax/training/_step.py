@@ -68,7 +68,7 @@ def make_train_step(
     Raises:
       TypeError: an optimizer that is not one.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from rnnjax.losses import masked_mean
       >>> from rnnjax.training import init_state

@@ -72,7 +72,7 @@ class RNNCell(CellModule):
     Attributes:
       cell: the `Cell`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> from rnnjax.flax.linen import RNN, RNNCell
       >>> rnn = RNN(RNNCell(rnnjax.layer_norm_lstm(3, 5)))
@@ -154,7 +154,7 @@ class LSTMCell(_FlaxCell):
       param_dtype: dtype of parameters and carry.
       carry_init: initialiser of the carry.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import LSTMCell
       >>> cell, x = LSTMCell(5), jnp.ones((2, 3))
@@ -193,7 +193,7 @@ class GRUCell(_FlaxCell):
       features, gate_fn, activation_fn, kernel_init, recurrent_kernel_init, bias_init: see `LSTMCell`.
       dtype, param_dtype, carry_init: see `LSTMCell`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import GRUCell
       >>> (h, y), variables = GRUCell(5).init_with_output(jax.random.key(0), jnp.zeros((2, 5)), jnp.ones((2, 3)))
@@ -225,7 +225,7 @@ class SimpleCell(_FlaxCell):
       features, activation_fn, kernel_init, recurrent_kernel_init, bias_init, dtype, param_dtype, carry_init: see
         `LSTMCell`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import SimpleCell
       >>> (h, y), variables = SimpleCell(5).init_with_output(jax.random.key(0), jnp.zeros((2, 5)), jnp.ones((2, 3)))
@@ -259,7 +259,7 @@ class ConvLSTMCell(_FlaxCell):
       use_bias: whether there is a bias.
       dtype, param_dtype, carry_init: see `LSTMCell`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import ConvLSTMCell, RNN
       >>> rnn = RNN(ConvLSTMCell(5, kernel_size=(3, 3)))

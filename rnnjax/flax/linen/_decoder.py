@@ -22,7 +22,7 @@ class AttentionDecoder(linen.Module):
       attention: an `Attention`.
       options: of `rnnjax.attention_decoder`, such as `{"query": "current"}`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> from rnnjax.flax.linen import AttentionDecoder
       >>> attention = rnnjax.attention.additive_attention(5, 7, 11)  # h has 5 features, the memory 7

@@ -91,7 +91,7 @@ class Encoder(_Layers):
       return_carry: whether to return `(carry, ys)`.
       deterministic: no dropout.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, rnnjax
       >>> from rnnjax.flax.linen import Encoder
       >>> layers = [(rnnjax.gru(3, 5), rnnjax.gru(3, 5)), rnnjax.residual(rnnjax.lstm(10, 10))]
@@ -126,7 +126,7 @@ class LSTM(_Layers):
       options: of `rnnjax.lstm`, such as `{"dtype": jnp.bfloat16}`.
       dropout, learn_carry, time_major, return_carry, deterministic: see `Encoder`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import LSTM
       >>> lstm, xs = LSTM(5, num_layers=2, bidirectional=True), jnp.ones((2, 7, 3))
@@ -161,7 +161,7 @@ class GRU(LSTM):
       options: of `rnnjax.gru`.
       dropout, learn_carry, time_major, return_carry, deterministic: see `Encoder`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import GRU
       >>> gru = GRU(5, learn_carry=True, return_carry=True)
@@ -184,7 +184,7 @@ class SimpleRNN(LSTM):
       options: of `rnnjax.rnn`, such as `{"activation": jax.nn.relu}`.
       dropout, learn_carry, time_major, return_carry, deterministic: see `Encoder`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import SimpleRNN
       >>> SimpleRNN(5).init_with_output(jax.random.key(0), jnp.ones((2, 7, 3)))[0].shape

@@ -20,7 +20,7 @@ class RNN(linen.RNN):
       cell, time_major, return_carry, reverse, keep_order: as for `linen.RNN`.
       unroll, variable_axes, variable_broadcast, variable_carry, split_rngs: the same; they concern cells of Flax alone.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from rnnjax.flax.linen import GRUCell, RNN
       >>> rnn, xs = RNN(GRUCell(5), return_carry=True), jnp.ones((2, 7, 3))

@@ -33,7 +33,7 @@ class RNNCell(nnx.RNNCellBase):
     Raises:
       ValueError: neither params nor rngs.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import RNN, RNNCell, unwrap
@@ -159,7 +159,7 @@ class LSTMCell(_FlaxCell):
     Returns:
       A module: `((c, h), inputs [..., F]) -> ((c, h), y [..., H])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import LSTMCell
@@ -198,7 +198,7 @@ class GRUCell(_FlaxCell):
     Returns:
       A module: `(h, inputs [..., F]) -> (h, y [..., H])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import GRUCell
@@ -232,7 +232,7 @@ class SimpleCell(_FlaxCell):
     Returns:
       A module: `(h, inputs [..., F]) -> (h, y [..., H])`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import SimpleCell

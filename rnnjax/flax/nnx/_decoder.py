@@ -25,7 +25,7 @@ class AttentionDecoder(nnx.Module):
     Returns:
       A module, called with inputs and a memory for all steps at once; `step` is one step, for decoding.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import AttentionDecoder

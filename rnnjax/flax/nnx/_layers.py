@@ -33,7 +33,7 @@ class Encoder(nnx.Module):
     Raises:
       ValueError, TypeError: those of `rnnjax.encoder`.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, rnnjax
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import Encoder
@@ -150,7 +150,7 @@ class LSTM(_Stack):
     Returns:
       A module: `inputs [*batch, T, F] -> ys [*batch, T, H]`, or `2 H` if bidirectional; called as `Encoder` is.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import LSTM
@@ -173,7 +173,7 @@ class GRU(_Stack):
     Returns:
       A module: `inputs [*batch, T, F] -> ys [*batch, T, H]`, or `2 H` if bidirectional; called as `Encoder` is.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import GRU
@@ -196,7 +196,7 @@ class SimpleRNN(_Stack):
     Returns:
       A module: `inputs [*batch, T, F] -> ys [*batch, T, H]`, or `2 H` if bidirectional; called as `Encoder` is.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import SimpleRNN

@@ -25,7 +25,7 @@ def nnx_params(params: Params) -> Any:
     Raises:
       TypeError: a leaf is an `nnx.Variable` already.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax, rnnjax
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import nnx_params, unwrap
@@ -71,7 +71,7 @@ def unwrap(params: Params) -> Params:
     Raises:
       TypeError: an `nnx.State`, which has no NamedTuples, or the result of `nnx_params` before it was assigned.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import nnx_params, unwrap

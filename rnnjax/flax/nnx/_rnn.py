@@ -24,7 +24,7 @@ class RNN(nnx.RNN):
       A module: `inputs [*batch, T, F] -> ys [*batch, T, H]`, or `(carry, ys)` with return_carry; `[T, *batch, ...]`
       with time_major.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
       >>> from rnnjax.flax.nnx import GRUCell, RNN
