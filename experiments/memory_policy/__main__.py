@@ -1,10 +1,10 @@
 """What a policy has to remember: recurrent PPO with and without a memory, and with the usual mistake about `done`.
 
-python -m experiments.memory_policy                        T-maze, repeat first and noisy stateless cart-pole; the
-                                                           return in the T-maze is 1.00 with a memory, 0.49 without,
-                                                           and 0.45 with the mistake (seed 0)
-python -m experiments.memory_policy --agents off_by_one    the mistake alone, which fails: resets=done
-python -m experiments.memory_policy --cell lstm            remembered by another cell
+    python -m experiments.memory_policy                      T-maze, repeat first and noisy stateless cart-pole: the
+                                                             return in the T-maze is 1.00 with a memory, 0.49 without,
+                                                             and 0.45 with the mistake (seed 0)
+    python -m experiments.memory_policy --agents off_by_one  the mistake alone, which fails: resets=done
+    python -m experiments.memory_policy --cell lstm          remembered by another cell
 
 The whole training, environments included, is one compiled function from a random key to a policy; `jax.vmap` runs it
 from several keys side by side.
@@ -122,8 +122,9 @@ def learn(config: Config, task: str, agent: str, folder: Path) -> Learned:
         trained = train(keys) if saved is None else saved.tree
         checkpoints.save(config.updates, trained)
     found = Learned(*jax.device_get((trained.returns, trained.gap, evaluate(trained.params, keys_test))))
-    rows = zip(np.nan_to_num(found.curves.T).tolist(), found.gaps.T.tolist(), strict=True)
-    lines = [json.dumps({"step": step, "return": row, "gap": gap}) for step, (row, gap) in enumerate(rows, 1)]
+    curves = np.where(np.isnan(found.curves), None, found.curves)  # null where no episode ended
+    rows = enumerate(zip(curves.T.tolist(), found.gaps.T.tolist(), strict=True), 1)
+    lines = [json.dumps({"step": step, "return": row, "gap": gap}) for step, (row, gap) in rows]
     write_text(folder / "metrics.jsonl", "\n".join(lines) + "\n")
     print(f"{task}, {agent}: return {found.returns.mean():.3f}, in {folder}", flush=True)
     return found

@@ -33,7 +33,7 @@ def draw_curves(folder: Path, found: Mapping[str, Mapping[str, Any]], steps: int
                 at = (np.arange(curves.shape[1]) + width) * steps / 1000
                 style = {"color": plots.COLOURS[list(AGENTS).index(agent)], "linestyle": STYLES[agent]}
                 axis.plot(at, curves.T, **style, linewidth=0.7, alpha=0.4)
-                axis.plot(at, np.nanmean(curves, axis=0), **style, label=AGENTS[agent])
+                axis.plot(at, np.ma.masked_invalid(curves).mean(axis=0), **style, label=AGENTS[agent])
             axis.set(title=TASKS[task], xlabel="steps taken (thousand)")
         axes[0, 0].set_ylabel("return")
         plots.legend_beside(axes[0, -1])

@@ -246,6 +246,13 @@ def test_running_means_leave_out_what_is_not_known():
     np.testing.assert_array_equal(figures.smooth(values, 2), [[1, 3, 4], [np.nan, 2, 2]])
 
 
+def test_a_curve_may_begin_with_rollouts_in_which_no_episode_ends(tmp_path):
+    curves = np.array([[np.nan, 0.2, 0.3], [np.nan, np.nan, 0.5]])
+    learned = memory_policy.Learned(curves, np.full((2, 3), 1e-7), np.ones((2, 5)))
+    figures.draw_curves(tmp_path, {"t_maze": {"recurrent": learned}}, 100)  # warnings are errors here
+    assert (tmp_path / "curves.png").exists()
+
+
 def test_intervals_over_seeds_are_students():
     found = memory_policy.over_seeds(np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(found, [2, 2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5], rtol=1e-6)
