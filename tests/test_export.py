@@ -11,6 +11,7 @@ from helpers import assert_close, normal, random_params
 from jax import export
 
 import rnnjax
+from rnnjax._checks import batch_shape_of
 from rnnjax._types import serializable
 
 pytest.importorskip("flatbuffers")  # JAX serialises with it, but does not require it
@@ -18,7 +19,7 @@ T, B, F, H, S, A, V = 3, 2, 3, 5, 7, 11, 13
 
 # NamedTuples that no compiled program takes or returns: functions, options, and what lives on the host.
 NOT_ARRAYS = {
-    "Attention", "Bridge", "Case", "Cell", "Decoder", "EarlyStop", "Encoder", "FitResult", "Loss", "Program",
+    "Attention", "Bridge", "Case", "Cell", "Decoder", "EarlyStop", "Encoder", "FitResult", "Loss", "Network", "Program",
     "Progress", "Restored", "Score", "Snapshot", "Streams", "Vocabulary",
 }  # fmt: skip
 
@@ -55,7 +56,7 @@ def test_every_public_named_tuple_of_arrays_is_registered(node):
 def test_an_unrolled_cell_survives(name):
     cell, make_inputs = TABLE[name]
     xs = jax.tree.map(jnp.asarray, make_inputs(1, T, (B,)))
-    args = random_params(cell), xs, cell.initial_carry(jax.tree.leaves(xs)[0].shape[1:-1])
+    args = random_params(cell), xs, cell.initial_carry(batch_shape_of(cell, xs, time=True))
 
     def run(params, xs, carry):
         return rnnjax.unroll(cell, params, xs, carry)

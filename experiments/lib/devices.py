@@ -49,6 +49,16 @@ def place(options: Any, state: Any, batches: Batches, batch_axes: Any) -> tuple[
     )
 
 
+def share_runs(options: Any, tree: Any, runs: int) -> Any:
+    """Puts what so many runs side by side begin from, arrays `[R, ...]`, on the devices, some runs on each."""
+    mesh = make_mesh(options)
+    if mesh is None:
+        return tree
+    if runs % mesh.size:
+        raise ValueError(f"expected as many runs side by side as make a multiple of {mesh.size} devices, got {runs}.")
+    return _share(tree, mesh, P("data"))
+
+
 def _spec(axis: int | None) -> P:
     return P() if axis is None else P(*[None] * axis, "data")
 

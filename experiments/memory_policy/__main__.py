@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 import rnnjax
-from experiments.lib import frame, training
+from experiments.lib import devices, frame
 from experiments.lib.cells import check_cell_name, make_cell
 from experiments.lib.intervals import Interval
 from experiments.lib.no_recurrence import memoryless
@@ -63,7 +63,6 @@ class Config(frame.Config):
     def check(self) -> None:
         """Raises a ValueError, one sentence, for options that cannot be."""
         super().check()
-        training.refuse_devices(self)
         check_cell_name(self.cell)
         for name, known in (("tasks", TASKS), ("agents", AGENTS)):
             if not getattr(self, name) or not {*getattr(self, name)} <= {*known}:
@@ -116,7 +115,8 @@ def learn(config: Config, task: str, agent: str, folder: Path) -> Learned:
     cell = make_network(config, agent, environment.observations)
     train = jax.jit(jax.vmap(ppo.make_train(config, environment, cell, make_resets(agent))))
     evaluate = jax.jit(jax.vmap(ppo.make_evaluate(environment, cell, config.episodes)))
-    keys, keys_test = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+    keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+    keys, keys_test = devices.share_runs(config, [*keys], config.seeds)
     with rnnjax.training.Checkpoints(folder / "checkpoints") as checkpoints:
         saved = checkpoints.restore(jax.eval_shape(train, keys)) if config.resume else None
         trained = train(keys) if saved is None else saved.tree

@@ -260,7 +260,7 @@ def test_intervals_over_seeds_are_students():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"tasks": ("chess",)}, {"agents": ()}, {"cell": "lru"}, {"seeds": 1}, {"minibatches": 5}, {"devices": 2}],
+    [{"tasks": ("chess",)}, {"agents": ()}, {"cell": "lru"}, {"seeds": 1}, {"minibatches": 5}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_what_cannot_be_is_one_sentence(changes, tmp_path):
