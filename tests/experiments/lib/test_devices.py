@@ -15,7 +15,7 @@ import pytest
 from experiments.lib import devices, processes
 
 ROOT = Path(__file__).parents[3]
-SMALL = ("--smoke", "--steps", "6", "--evaluate-every", "3", "--checkpoint-every", "4", "--steps-per-call", "2")
+SMALL = ("--smoke", "--steps", "6", "--evaluate-every", "4", "--checkpoint-every", "4", "--steps-per-call", "2")
 
 
 def start(name, out, *more):
