@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -41,7 +42,7 @@ from experiments.lib import cli, report
 from rnnjax.data import read_text
 
 NAME = "scaling"
-LETTERS = 65
+LETTERS, ROOT = 65, Path(__file__).parents[2]
 # Google's numbers of a v5e: clock, bytes a second of a link in one direction, and a second of a hop of the ring.
 CLOCK, LINK, HOP = 1.5e9, 45e9, 1e-6
 
@@ -93,7 +94,7 @@ def make_task(hidden: int, batch: int, steps: int, mesh: Mesh | None = None) -> 
 # ---- timed ---------------------------------------------------------------------------------------------------
 
 
-def time_here(cores: int, devices: int, hidden: int, batch: int, steps: int) -> float:
+def time_here(cores: int, devices: int, hidden: int, batch: int, steps: int, seconds: float) -> float:
     """Times a step on so many devices made of so many cores: the median of its milliseconds. For a new process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     jax.config.update("jax_num_cpu_devices", devices)
@@ -103,7 +104,7 @@ def time_here(cores: int, devices: int, hidden: int, batch: int, steps: int) -> 
     batch_of = rnnjax.training.shard(ids, mesh, P(None, "data"))
     step, milliseconds = jax.jit(task.step), []
     began = time.perf_counter()
-    while len(milliseconds) < 7 or time.perf_counter() - began < 6:
+    while len(milliseconds) < 7 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch_of))
         milliseconds.append(1000 * (time.perf_counter() - start))
@@ -116,9 +117,9 @@ def timed(config: Config) -> list[dict[str, Any]]:
     settings = [(1, 1)] + [(cores, n) for cores in (2, 4, 8) if cores <= available for n in (1, cores)]
     found: dict[tuple[int, int], list[float]] = {setting: [] for setting in settings}
     for cores, devices in tqdm(settings * config.rounds, desc="timed", unit="process"):
-        sizes = (cores, devices, config.hidden, config.batch, config.steps)
-        code = f"from experiments.benchmarks import scaling; print(scaling.time_here(*{sizes}))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        settings_of = (cores, devices, config.hidden, config.batch, config.steps, 0.1 if config.smoke else 6.0)
+        code = f"from experiments.benchmarks import scaling; print(scaling.time_here(*{settings_of}))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise OSError(f"expected a step on {devices} devices to run, got {done.stderr.strip().splitlines()[-1]}")
         found[cores, devices].append(float(done.stdout))
@@ -224,12 +225,13 @@ def main(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, **small)
     folder = report.new_run_folder(config.out, NAME)
     report.write_config(folder, config)
+    load = os.getloadavg()[0]  # of other programs
     here = timed(config) if config.rounds else []
     if config.compiled_from:
         there = json.loads(read_text(config.compiled_from))["compiled"]
     else:
         there = compiled(config) if importlib.util.find_spec("libtpu") else []
-    sections = {"Timed: cores of this machine": timed_table(config, here) if here else "Not timed."}
+    sections = {"Timed: cores of this machine": timed_table(config, here, load) if here else "Not timed."}
     sections["Compiled and estimated: a TPU v5e"] = compiled_table(there) if there else "Not compiled: no libtpu."
     (folder / "result.json").write_text(json.dumps({"timed": here, "compiled": there}, indent=1) + "\n")
     report.write_report(folder, "A training step on many devices", sections)
@@ -244,15 +246,16 @@ def main(config: Config) -> dict[str, Any]:
     return headline
 
 
-def timed_table(config: Config, rows: list[dict[str, Any]]) -> str:
-    """Milliseconds of a step."""
+def timed_table(config: Config, rows: list[dict[str, Any]], load: float) -> str:
+    """Milliseconds of a step, and the load of the machine before, which should be near 0."""
     header = ["cores", "devices", "ms a step", "rounds from", "to", "times as fast as one core"]
     lines = [
         [row["cores"], row["devices"], *(f"{row[name]:.1f}" for name in ("ms", "from", "to")), f"{row['gain']:.2f}"]
         for row in rows
     ]
     shape = f"B {config.batch}, H {config.hidden}, T {config.steps}, two layers, jax {jax.__version__}"
-    return f"{shape}; medians of {config.rounds} rounds.\n\n" + report.grid(header, lines)
+    before = f"{shape}; medians of {config.rounds} rounds; load average before them {load:.1f}."
+    return f"{before}\n\n{report.grid(header, lines)}"
 
 
 def compiled_table(rows: list[dict[str, Any]]) -> str:

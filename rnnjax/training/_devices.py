@@ -147,8 +147,8 @@ def split_units(cell: Cell, mesh: Mesh, *, axis: str = "model") -> Cell:
 
     For parameters that `shard` has put where `unit_specs` says: each device multiplies its rows, one sum over the
     devices ends the products of a step, of `[B, 4H]` in an LSTM, and each does the rest for itself. A backward step
-    gathers the gradient of h once, `[B, H]`. A GRU with `reset_after=False` multiplies twice in a step, and its gates
-    are sent around besides.
+    gathers the gradient of h once, `[B, H]`. A GRU also mixes h with its candidate, and XLA sends its gates around for
+    that: its values are right, its steps slower.
 
     Args:
       cell: a `Cell`.
