@@ -25,7 +25,7 @@ class ConvLSTMParams(NamedTuple):
 
     w_x: Array
     w_h: Array
-    b: Array
+    b: Array | None
 
 
 class _Window(NamedTuple):

@@ -32,6 +32,20 @@ def join(blocks: dict[str, Any], order: str, axis: int = -1) -> Any:
     return _numpy(*ordered).concatenate(ordered, axis=axis)
 
 
+def sum_biases(b_x: Any, b_h: Any, order: str, apart: str = "") -> tuple[Any, Any]:
+    """The sum of two biases, and the block of the second one that is kept apart, since it counts elsewhere, or None.
+
+    >>> b, b_n = sum_biases(np.arange(3), np.array([4, 8, 16]), "run", apart="n")
+    >>> b.tolist(), b_n.tolist()
+    ([4, 9, 2], [16])
+    """
+    if not apart:
+        return b_x + b_h, None
+    blocks = split(b_h, order)
+    kept = blocks[apart]
+    return b_x + join({**blocks, apart: np.zeros_like(kept)}, order), kept
+
+
 def reorder(array: Any, order: str, other: str, axis: int = -1) -> Any:
     """The same gates in another order.
 

@@ -115,11 +115,9 @@ def _read(weights: Mapping[str, Any], prefix: str, suffix: str, activation: Acti
     ours, theirs = ORDERS[kind]
     w_x, w_h = (jnp.asarray(gates.reorder(w.T, theirs, ours)) for w in (w_ih, w_hh))
     b, b_h = None, None
-    if b_ih is not None and b_hh is not None:
-        recurrent = gates.split(b_hh, theirs)
-        if kind == "gru":  # the candidate keeps its recurrent bias apart
-            b_h, recurrent["n"] = jnp.asarray(recurrent["n"]), np.zeros_like(recurrent["n"])
-        b = jnp.asarray(gates.reorder(b_ih + gates.join(recurrent, theirs), theirs, ours))
+    if b_ih is not None and b_hh is not None:  # the candidate of a GRU keeps its recurrent bias apart
+        b, b_h = gates.sum_biases(b_ih, b_hh, theirs, apart="n" if kind == "gru" else "")
+        b, b_h = jnp.asarray(gates.reorder(b, theirs, ours)), None if b_h is None else jnp.asarray(b_h)
     features = w_ih.shape[1]
     options: cells.CellOptions = {"use_bias": b is not None, "param_dtype": w_x.dtype}
     if w_hr is not None:
