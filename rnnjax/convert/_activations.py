@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._types import Activation, Array
 from rnnjax.convert._network import named
@@ -120,8 +121,10 @@ def to_onnx_name(where: str, function: Activation) -> tuple[str, tuple[float, ..
 
 def check_complementary(where: str, function: Activation) -> None:
     """Raises ValueError unless f(-a) = 1 - f(a), so that the gate 1 - f(a) has the weights of f(a) negated."""
-    points = jnp.linspace(-8, 8, 65, dtype=jnp.float32)
-    if not jnp.allclose(function(points) + function(-points), 1, atol=1e-5):
+    with jax.ensure_compile_time_eval():  # also where a conversion is traced
+        points = jnp.linspace(-8, 8, 65, dtype=jnp.float32)
+        sums = function(points) + function(-points)
+    if not np.allclose(sums, 1, atol=1e-5):
         name = getattr(function, "__name__", repr(function))
         raise ValueError(
             f"{where}: expected a gate_activation f with f(-a) = 1 - f(a), such as sigmoid, since one side has a gate "

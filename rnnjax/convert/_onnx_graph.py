@@ -79,7 +79,8 @@ def value_of(graph: Graph, name: str, known: Mapping[str, np.ndarray] | None = N
     ordered = [node for node in graph.model.graph.node if _output(node) in nodes]
     part = helper.make_graph(ordered, "part", inputs, [helper.make_empty_tensor_value_info(name)], constants)
     model = helper.make_model(part, opset_imports=graph.model.opset_import, functions=graph.model.functions)
-    return reference.ReferenceEvaluator(model).run(None, {leaf: known[leaf] for leaf in known if leaf in needed})[0]
+    evaluator: Any = reference.ReferenceEvaluator(model)
+    return evaluator.run(None, {leaf: known[leaf] for leaf in known if leaf in needed})[0]
 
 
 def _needed(graph: Graph, name: str, known: Mapping[str, Any], nodes: set[str]) -> Iterator[str]:

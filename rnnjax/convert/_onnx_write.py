@@ -133,13 +133,17 @@ def _add_layer(
     given = [xs, *(names.get(name, "") for name in ("W", "R", "B")), "lengths" if lengths else ""]
     given += [f"initial_{state}_{number}" if carry else "" for state in layer.states]
     given += [names["P"]] if "P" in names else []
+    while not given[-1]:  # which some runtimes do not take
+        given.pop()
     made = [f"y_{number}", *(f"last_{state}_{number}" for state in layer.states)]  # [T, D, B, H]
     node = onnx.helper.make_node
-    graph.node.extend([
-        node(layer.operator, given, made, f"layer_{number}", **layer.attributes),
-        node("Transpose", [f"y_{number}"], [f"moved_{number}"], perm=(0, 2, 1, 3)),  # [T, B, D, H]
-        node("Reshape", [f"moved_{number}", f"shape_{number}"], [ys]),  # [T, B, D * H]
-    ])  # fmt: skip
+    graph.node.append(node(layer.operator, given, made, f"layer_{number}", **layer.attributes))
     constants = {names[name]: np.ascontiguousarray(value) for name, value in layer.arrays.items()}
-    constants[f"shape_{number}"] = np.array([0, 0, layer.directions * hidden])  # 0: as it is
+    if layer.directions == 1:
+        graph.node.append(node("Squeeze", [f"y_{number}", f"axis_{number}"], [ys]))
+        constants[f"axis_{number}"] = np.array([1])
+    else:
+        graph.node.append(node("Transpose", [f"y_{number}"], [f"moved_{number}"], perm=(0, 2, 1, 3)))  # [T, B, D, H]
+        graph.node.append(node("Reshape", [f"moved_{number}", f"shape_{number}"], [ys]))
+        constants[f"shape_{number}"] = np.array([0, 0, layer.directions * hidden])  # 0: as it is
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
