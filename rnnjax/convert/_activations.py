@@ -116,7 +116,7 @@ def to_onnx_name(where: str, function: Activation) -> tuple[str, tuple[float, ..
         for known, (parametric, defaults) in ONNX_WITH_PARAMETERS.items():
             if function.func is parametric and function.keywords.keys() <= defaults.keys():
                 return known, tuple({**defaults, **function.keywords}.values())
-    return named(ONNX, where, function), ()
+    return named({**ONNX, **{name: known for name, (known, _) in ONNX_WITH_PARAMETERS.items()}}, where, function), ()
 
 
 def check_complementary(where: str, function: Activation) -> None:

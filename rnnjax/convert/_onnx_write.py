@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from rnnjax import _checks as checks
@@ -25,8 +26,8 @@ def to_onnx(
         lengths [B] in int32, if asked for                 last_h_l [D, B, H], and last_c_l of an LSTM
         initial_h_l [D, B, H], and initial_c_l of an LSTM, if asked for
 
-    ONNX Runtime returns what `unroll_layers` returns, but for one case: after a row of length 0, its last states are
-    zeros and not the initial ones. It has these operators in float32.
+    ONNX Runtime returns what `unroll_layers` returns, but for one thing: after no step, its last states are not the
+    initial ones, but zeros for a row of length 0, and anything for T = 0. It has these operators in float32.
 
     Args:
       layers: one cell, or layers as `unroll_layers` takes them; outputs of a pair are concatenated. Both cells of a
@@ -61,7 +62,7 @@ def to_onnx(
     shape = [part[0][0] if len(part) == 1 else (part[0][0], part[1][0]) for part in parts]
     checks.check_layers("to_onnx", shape, reverse=reverse, concatenated=True)
     written = [_write_layer(part, reverse) for part in parts]
-    dtypes = {str(part[1].w_x.dtype) for layer in parts for part in layer}
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
     if len(dtypes) > 1 or not dtypes <= {"float16", "float32", "float64"}:
         raise ValueError(
             f"to_onnx: expected params of float16, float32 or float64, got {', '.join(sorted(dtypes))}; cast them."

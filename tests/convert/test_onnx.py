@@ -19,7 +19,8 @@ from rnnjax.convert import from_onnx, to_onnx
 T, B = 7, 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-ACTIVATIONS = ["Tanh", "Sigmoid", "Relu", "Softsign", "Affine", "ScaledTanh", "HardSigmoid", "LeakyRelu", "Elu"]
+ACTIVATIONS = ["Tanh", "Sigmoid", "Relu", "Softsign", "Affine", "ScaledTanh", "HardSigmoid", "LeakyRelu", "Elu", "Softplus",
+               "ThresholdedRelu"]  # fmt: skip
 
 
 def run(model, feeds):
@@ -114,8 +115,8 @@ def random_node(case):
             names += chosen[1 if operator == "RNN" else 0 :][: {"RNN": 1, "GRU": 2, "LSTM": 3}[operator]]
         for name in names:
             parameters = dict(activations.ONNX_WITH_PARAMETERS).get(name, (None, {}))[1]
-            alphas += [0.3] if parameters else []
-            betas += [0.5] if len(parameters) > 1 else []
+            alphas += [round(rng.uniform(0.2, 0.9), 3)] if parameters else []
+            betas += [0.5 if name == "HardSigmoid" else round(rng.uniform(0.2, 0.9), 3)] if len(parameters) > 1 else []
         attributes |= {"activations": names}
         attributes |= {"activation_alpha": alphas} if alphas else {}
         attributes |= {"activation_beta": betas} if betas else {}
@@ -133,7 +134,7 @@ def random_node(case):
 
 
 @pytest.mark.oracle
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(case=node_cases)
 def test_nodes_give_what_onnx_runtime_gives(case):
     pytest.importorskip("onnx")
@@ -203,10 +204,10 @@ def draw_layers(cases, features):
 
 
 @pytest.mark.oracle
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     cases=st.lists(layer_cases, min_size=1, max_size=3), features=st.integers(1, 5), lengths=st.booleans(),
-    carry=st.booleans(), reverse=st.booleans(), steps=st.sampled_from([1, T]), seed=st.integers(0, 2**16),
+    carry=st.booleans(), reverse=st.booleans(), steps=st.sampled_from([0, 1, T]), seed=st.integers(0, 2**16),
 )  # fmt: skip
 def test_our_layers_run_in_onnx_runtime_and_come_back_bit_for_bit(
     cases, features, lengths, carry, reverse, steps, seed
@@ -214,6 +215,7 @@ def test_our_layers_run_in_onnx_runtime_and_come_back_bit_for_bit(
     onnx = pytest.importorskip("onnx")
     layers = draw_layers(cases, features)
     reverse = reverse and not any(case["pair"] for case in cases)
+    carry, lengths = carry and steps > 0, lengths or not steps  # without, last states of ONNX Runtime are arbitrary
     encoder = rnnjax.encoder(layers)
     params, xs = random_params(encoder, seed), normal(seed, steps, B, features)
     model = to_onnx(layers, params, lengths=lengths, carry=carry, reverse=reverse)
@@ -221,7 +223,7 @@ def test_our_layers_run_in_onnx_runtime_and_come_back_bit_for_bit(
 
     options, feeds = {"reverse": reverse}, {"xs": xs}
     if lengths:
-        feeds["lengths"] = np.array([steps, 1, 0 if not carry else 1], np.int32)
+        feeds["lengths"] = np.array([steps, min(steps, 1), 1 if carry else 0], np.int32)
         options["lengths"] = jnp.asarray(feeds["lengths"])
     if carry:
         options["carry"] = jax.tree.map(lambda leaf: leaf + normal(seed, *leaf.shape), encoder.initial_carry((B,)))
