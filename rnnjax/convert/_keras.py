@@ -11,14 +11,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import cells
 from rnnjax._types import Array, Cell
 from rnnjax.convert import _gates as gates
 from rnnjax.convert._activations import check_complementary, from_keras_name
 from rnnjax.convert._network import Layer, Network, array, kind_of, network, parts_of, require, unknown_kind
+from rnnjax.convert._parts import arrays, part
 
 KINDS = {"SimpleRNN": "rnn", "GRU": "gru", "LSTM": "lstm"} | {f"ConvLSTM{n}D": "conv_lstm" for n in (1, 2, 3)}
-ORDERS = {"rnn": ("n", "n"), "gru": ("run", "zrn"), "lstm": ("ifgo", "ifgo"), "conv_lstm": ("ifgo", "ifgo")}
+ORDERS = {"rnn": "n", "gru": "zrn", "lstm": "ifgo", "conv_lstm": "ifgo"}
 
 
 def average(forward: Array, backward: Array) -> Array:
@@ -57,7 +57,7 @@ def from_keras(layer: Any, *, space: tuple[int, ...] | None = None) -> Network:
     Raises:
       ValueError: a layer that is not built, of another kind, or with something that has no counterpart here.
 
-    Example:
+    Examples:
       >>> import keras, rnnjax  # doctest: +SKIP
       >>> layer = keras.layers.Bidirectional(keras.layers.GRU(5, return_sequences=True))  # doctest: +SKIP
       >>> ys = layer(np.ones((2, 7, 3), np.float32))  # doctest: +SKIP
@@ -105,7 +105,7 @@ def to_keras(layers: Cell | Sequence[Layer], params: Any) -> list[list[np.ndarra
     """Writes the weights of layers of rnn, gru, lstm or conv_lstm as recurrent layers of Keras have them.
 
     Weights tell no options: the layers that take them need the same activations, use_bias, reset_after, kernel_size,
-    strides, padding and dilation_rate, and a Bidirectional the same merge_mode.
+    strides, padding and dilation_rate, and a Bidirectional the same merge_mode. May be traced, as by `jax.jit`.
 
     Args:
       layers: one cell, or layers as `unroll_layers` takes them.
@@ -120,7 +120,7 @@ def to_keras(layers: Cell | Sequence[Layer], params: Any) -> list[list[np.ndarra
       ValueError: a cell, or an option of one, that Keras does not have.
       TypeError: what is no cell of the library, or params of other layers.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> cell = rnnjax.gru(3, 5)
       >>> [weights] = rnnjax.convert.to_keras(cell, cell.init(jax.random.key(0)))
@@ -155,7 +155,7 @@ def _read_stack(
         return _read_stack(config["cell"]["class_name"], config["cell"]["config"], weights, space)
     if name == "StackedRNNCells":
         specs = config["cells"]
-        return [part for spec in specs for part in _read_stack(spec["class_name"], spec["config"], weights, space)]
+        return [cell for spec in specs for cell in _read_stack(spec["class_name"], spec["config"], weights, space)]
     kind = KINDS.get(re.sub("Cell$", "", name))
     if kind is None:
         raise ValueError(f"from_keras: expected layers among {', '.join(KINDS)}, Bidirectional and RNN, got {name}.")
@@ -164,30 +164,20 @@ def _read_stack(
 
 def _read_cell(kind: str, config: Mapping[str, Any], weights: Iterator[np.ndarray], space: Any) -> tuple[Cell, Any]:
     """A cell with its parameters."""
-    ours, theirs = ORDERS[kind]
-    w_x, w_h = (jnp.asarray(gates.reorder(next(weights), theirs, ours)) for _ in range(2))
-    b: Any = None
-    b_h: Any = None
-    if config["use_bias"]:
-        b = next(weights)
-        if b.ndim == 2:  # the candidate of a GRU keeps its recurrent bias apart
-            b, b_h = map(jnp.asarray, gates.sum_biases(b[0], b[1], theirs, apart="n"))
-        b = jnp.asarray(gates.reorder(b, theirs, ours))
-    features, hidden = w_x.shape[-2], w_h.shape[-2]
-    activation = from_keras_name("from_keras", config["activation"])
-    options: cells.CellOptions = {"use_bias": b is not None, "param_dtype": w_x.dtype, "activation": activation}
-    if kind == "rnn":
-        return cells.rnn(features, hidden, **options), cells.RNNParams(w_x, w_h, b)
-    options["gate_activation"] = from_keras_name("from_keras", config["recurrent_activation"])
+    w_x, w_h, b, b_h = next(weights), next(weights), next(weights) if config["use_bias"] else None, None
+    if b is not None and b.ndim == 2:  # the candidate of a GRU keeps its recurrent bias apart
+        b, b_h = gates.sum_biases(b[0], b[1], ORDERS[kind], apart="n")
+    options: dict[str, Any] = {"activation": from_keras_name("from_keras", config["activation"])}
+    if kind != "rnn":
+        options["gate_activation"] = from_keras_name("from_keras", config["recurrent_activation"])
     if kind == "gru":
         check_complementary("from_keras", options["gate_activation"])
-        return cells.gru(features, hidden, reset_after=config["reset_after"], **options), cells.GRUParams(
-            w_x, w_h, b, b_h
-        )
-    if kind == "lstm":
-        return cells.lstm(features, hidden, output_activation=activation, **options), cells.LSTMParams(w_x, w_h, b)
-    cell = cells.conv_lstm(features, hidden, output_activation=activation, **_window(config, space), **options)
-    return cell, cells.ConvLSTMParams(w_x, w_h, b)
+        options["reset_after"] = config["reset_after"]
+    if kind in ("lstm", "conv_lstm"):
+        options["output_activation"] = options["activation"]
+    if kind == "conv_lstm":
+        options |= _window(config, space)
+    return part("from_keras", kind, ORDERS[kind], w_x, w_h, b, b_h, **options)
 
 
 def _window(config: Mapping[str, Any], space: Any) -> dict[str, Any]:
@@ -201,15 +191,13 @@ def _window(config: Mapping[str, Any], space: Any) -> dict[str, Any]:
             f"from_keras: expected space, the sizes of space in the inputs, for a ConvLSTM with strides {strides} and "
             f"padding {padding}, which changes them, got None."
         )
-    return {
-        "kernel_shape": kernel, "stride": strides, "padding": padding.upper(),
-        "dilation": tuple(config["dilation_rate"]), "space": space,
-    }  # fmt: skip
+    dilation = tuple(config["dilation_rate"])
+    return {"stride": strides, "padding": padding.upper(), "dilation": dilation, "space": space}
 
 
-def _space_after(part: Any, space: Any) -> Any:
+def _space_after(layer: Any, space: Any) -> Any:
     """The sizes of space that a layer leaves for the next one, if they are known."""
-    cell = part[0] if isinstance(part[0], Cell) else part[0][0]
+    cell = layer[0] if isinstance(layer[0], Cell) else layer[0][0]
     return space and cell.initial_carry().h.shape[:-1]
 
 
@@ -225,13 +213,9 @@ def _write(cell: Cell, params: Any) -> list[np.ndarray]:
         check_complementary("to_keras", kind.options["gate_activation"])
     if kind.name == "conv_lstm" and kind.options["padding"] not in ("SAME", "VALID"):
         raise ValueError(f"to_keras: expected padding SAME or VALID, got {kind.options['padding']}; there is no other.")
-    ours, theirs = ORDERS[kind.name]
-    weights = [gates.reorder(array(w), ours, theirs) for w in (params.w_x, params.w_h)]
-    if params.b is not None:
-        b = gates.reorder(array(params.b), ours, theirs)
-        if kind.options.get("reset_after"):
-            b_h = array(params.b_h)
-            xp = b.__array_namespace__()
-            b = xp.stack([b, xp.concat([xp.zeros_like(b)[: -len(b_h)], b_h])])
-        weights.append(b)
-    return weights
+    *weights, b, b_h = arrays(kind.name, ORDERS[kind.name], params)
+    if b_h is not None:  # rows of input and of recurrent biases
+        zeros = gates.split(np.zeros(b.shape, b.dtype), ORDERS["gru"])
+        recurrent = gates.join(zeros | {"n": b_h}, ORDERS["gru"])
+        b = gates.join({"x": b[None], "h": recurrent[None]}, "xh", axis=0)
+    return weights if b is None else [*weights, b]

@@ -51,7 +51,7 @@ def from_onnx(model: Any, node: str | None = None) -> Network:
       TypeError: what is no model.
       ImportError: the package onnx is not installed.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> cell = rnnjax.lstm(3, 5)
       >>> params = cell.init(jax.random.key(0))

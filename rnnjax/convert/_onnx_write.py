@@ -46,7 +46,7 @@ def to_onnx(
       TypeError: what is no cell of the library, or params of other layers.
       ImportError: the package onnx is not installed.
 
-    Example:
+    Examples:
       >>> import jax, rnnjax
       >>> layers = [(rnnjax.gru(3, 5), rnnjax.gru(3, 5)), rnnjax.lstm(10, 7)]
       >>> params = rnnjax.encoder(layers).init(jax.random.key(0))

@@ -19,8 +19,7 @@ from rnnjax.convert import from_onnx, to_onnx
 T, B = 7, 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-ACTIVATIONS = ["Tanh", "Sigmoid", "Relu", "Softsign", "Affine", "ScaledTanh", "HardSigmoid", "LeakyRelu", "Elu", "Softplus",
-               "ThresholdedRelu"]  # fmt: skip
+ACTIVATIONS = [*activations.ONNX, *activations.ONNX_WITH_PARAMETERS]
 
 
 def run(model, feeds):
@@ -88,6 +87,7 @@ node_cases = st.fixed_dictionaries({
     "linear_before_reset": st.integers(0, 1),
     "clip": st.sampled_from([None, 0.3, 2.0]),
     "activations": st.booleans(),
+    "parameters": st.booleans(),
     "states": st.booleans(),
     "lengths": st.booleans(),
     "as_inputs": st.booleans(),
@@ -113,7 +113,7 @@ def random_node(case):
             gate = rng.choice(["Sigmoid", "HardSigmoid", *([] if coupled or operator == "GRU" else ["Tanh", "Relu"])])
             chosen = [gate, *rng.choice(ACTIVATIONS, 2)]
             names += chosen[1 if operator == "RNN" else 0 :][: {"RNN": 1, "GRU": 2, "LSTM": 3}[operator]]
-        for name in names:
+        for name in names if case["parameters"] else ():
             parameters = dict(activations.ONNX_WITH_PARAMETERS).get(name, (None, {}))[1]
             alphas += [round(rng.uniform(0.2, 0.9), 3)] if parameters else []
             betas += [0.5 if name == "HardSigmoid" else round(rng.uniform(0.2, 0.9), 3)] if len(parameters) > 1 else []
@@ -369,6 +369,17 @@ def test_what_cannot_be_read_is_named():
         model.graph.node.insert(0, helper.make_node("Mul", ["half", "scale"], [name]))
         return model
 
+    def filled(value):
+        """A model whose initial state has that value everywhere, and a shape that the caller gives."""
+        model = make_node("RNN", **sizes, states={"initial_h": np.ones((1, B, 5), np.float32)}, as_inputs=True)
+        model.graph.input.append(helper.make_tensor_value_info("shape", onnx.TensorProto.INT64, (3,)))
+        del model.graph.input[1]
+        tensor = onnx.numpy_helper.from_array(np.array([value], np.float32))
+        model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["filled"], value=tensor))
+        model.graph.node.insert(1, helper.make_node("Identity", ["filled"], ["initial_h"]))
+        return model
+
+    assert from_onnx(filled(0.0)).options == {}
     both = make_node("LSTM", **sizes)
     both.graph.node.append(make_node("LSTM", **sizes, direction="reverse").graph.node[0])
     both.graph.node[1].input[0], both.graph.node[1].name = "Y", "other"
@@ -382,6 +393,7 @@ def test_what_cannot_be_read_is_named():
         (make_node("GRU", **sizes, activations=["Tanh", "Tanh"]), None, r"expected a gate_activation f with"),
         (computed("W"), None, r"expected W of node to be constant, got W, which depends on inputs of the model"),
         (computed("initial_h"), None, r"expected initial_h of node to be constant, got initial_h, which depends"),
+        (filled(1.0), None, r"expected initial_h of node to be constant, got initial_h, which depends"),
         (both, None, r"expected recurrent nodes that each read .* got other, .*; pass node=, one of node, other"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=f"^from_onnx: {message}"):

@@ -191,19 +191,6 @@ def without_b_h(params: Any) -> Any:
     return params._replace(b_h=np.zeros(params.b_h.shape, params.b_h.dtype))
 
 
-def negate_update(gates: Any, first: int) -> Any:
-    """Flips the sign of the update gate, the block `first` of gates `[..., 3H]`: sigmoid(-a) = 1 - sigmoid(a)."""
-    hidden = gates.shape[-1] // 3
-    signs = np.repeat(np.where(np.arange(3) == first, np.float32(-1), np.float32(1)), hidden)
-    return gates * signs.reshape((1,) * (gates.ndim - 1) + (-1,))
-
-
-def reorder(gates: Any, order: tuple[int, ...]) -> Any:
-    """Reorders the blocks of gates `[..., G * H]`."""
-    blocks = jnp.split(gates, len(order), axis=-1)
-    return jnp.concatenate([blocks[i] for i in order], axis=-1)
-
-
 def attention_decoder(scan: Callable, cell: rnnjax.Cell, params: AttentionParams, inputs: Inputs) -> Any:
     """Additive attention (Bahdanau et al. 2014) under teacher forcing, as an ordinary body under a scan; ys [T, B, H].
 

@@ -129,13 +129,6 @@ def test_the_gate_comes_before_a_step_that_changes_weights():
     assert not told and all("in_place" in m["medians"] for m in measured)
 
 
-def test_update_gate_is_negated():
-    gates = np.arange(1, 7, dtype=np.float32)[None]
-    np.testing.assert_array_equal(base.negate_update(gates, 1), [[1, 2, -3, -4, 5, 6]])
-    np.testing.assert_array_equal(base.negate_update(gates[0], 0), [-1, -2, 3, 4, 5, 6])
-    np.testing.assert_array_equal(base.reorder(gates, (1, 0, 2)), [[3, 4, 1, 2, 5, 6]])
-
-
 def test_half_of_a_masked_row_is_real():
     problem = base.draw(Row("masked", "lstm", 31, 2, 101), seed=3)
     assert problem.lengths.min() == 1 and problem.lengths.max() == 101
