@@ -65,10 +65,11 @@ ONNX: Mapping[str, Activation] = {
     "Softsign": jax.nn.soft_sign,
     "Softplus": jax.nn.softplus,
 }
-# With parameters: alpha and, where there are two, beta, under the names that the function has for them, and defaults.
-ONNX_WITH_PARAMETERS: Mapping[str, tuple[Callable[..., Array], Mapping[str, float]]] = {
-    "Affine": (affine, {"alpha": 1.0, "beta": 0.0}),
-    "ScaledTanh": (scaled_tanh, {"alpha": 1.0, "beta": 1.0}),
+# With parameters: alpha and, where there are two, beta, under the names that the function has for them. Defaults are
+# those of the operators of the same name; None where there is no such operator, so that runtimes choose.
+ONNX_WITH_PARAMETERS: Mapping[str, tuple[Callable[..., Array], Mapping[str, float | None]]] = {
+    "Affine": (affine, {"alpha": None, "beta": None}),
+    "ScaledTanh": (scaled_tanh, {"alpha": None, "beta": None}),
     "HardSigmoid": (hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
     "ThresholdedRelu": (thresholded_relu, {"alpha": 1.0}),
     "LeakyRelu": (jax.nn.leaky_relu, {"negative_slope": 0.01}),
@@ -101,8 +102,10 @@ def from_onnx_name(where: str, name: str, alphas: Iterator[float], betas: Iterat
         if known.lower() == lower:
             taken = zip(defaults.items(), (alphas, betas), strict=False)
             parameters = {key: next(values, default) for (key, default), values in taken}
+            if None in parameters.values():
+                raise ValueError(f"{where}: expected alpha and beta for {known}, got none; add them to the node.")
             for alias, (other, values) in ONNX_ALIASES.items():
-                if other == known and [*map(jnp.float32, parameters.values())] == [*map(jnp.float32, values)]:
+                if other == known and np.array_equal(np.float32([*parameters.values()]), np.float32(values)):
                     return alias
             return functools.partial(function, **parameters)
     raise ValueError(f"{where}: expected an activation among {', '.join([*ONNX, *ONNX_WITH_PARAMETERS])}, got {name}.")

@@ -34,7 +34,8 @@ def from_onnx(model: Any, node: str | None = None) -> Network:
     states and sequence_lens that the file has as constants are among the options; those that are inputs of the model
     are for you to pass, as `carry` and `lengths`.
 
-    The last state of a row of length 0 is the initial one, as always; in ONNX Runtime it is zero.
+    ONNX Runtime differs in two things: the last state of a row of length 0, which is the initial one here as always, is
+    zero there, and so is the default alpha of ThresholdedRelu, which is 1 in the standard.
 
     Args:
       model: the path of a file, its bytes, or a ModelProto.

@@ -20,6 +20,7 @@ T, B = 7, 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 ACTIVATIONS = [*activations.ONNX, *activations.ONNX_WITH_PARAMETERS]
+WITH_DEFAULTS = [*activations.ONNX, "HardSigmoid", "LeakyRelu", "Elu"]  # which ONNX Runtime takes from the standard
 
 
 def run(model, feeds):
@@ -111,7 +112,7 @@ def random_node(case):
         names, alphas, betas = [], [], []
         for _ in range(directions):
             gate = rng.choice(["Sigmoid", "HardSigmoid", *([] if coupled or operator == "GRU" else ["Tanh", "Relu"])])
-            chosen = [gate, *rng.choice(ACTIVATIONS, 2)]
+            chosen = [gate, *rng.choice(ACTIVATIONS if case["parameters"] else WITH_DEFAULTS, 2)]
             names += chosen[1 if operator == "RNN" else 0 :][: {"RNN": 1, "GRU": 2, "LSTM": 3}[operator]]
         for name in names if case["parameters"] else ():
             parameters = dict(activations.ONNX_WITH_PARAMETERS).get(name, (None, {}))[1]
@@ -391,6 +392,7 @@ def test_what_cannot_be_read_is_named():
         (make_node("LSTM", **sizes, peepholes=True, input_forget=1), None, r"expected an LSTM with peepholes or"),
         (make_node("LSTM", **sizes, activations=["Sigmoid", "Sinh", "Tanh"]), None, r"expected an activation .*Sinh"),
         (make_node("GRU", **sizes, activations=["Tanh", "Tanh"]), None, r"expected a gate_activation f with"),
+        (make_node("RNN", **sizes, activations=["Affine"], activation_alpha=[2.0]), None, r"expected alpha and beta"),
         (computed("W"), None, r"expected W of node to be constant, got W, which depends on inputs of the model"),
         (computed("initial_h"), None, r"expected initial_h of node to be constant, got initial_h, which depends"),
         (filled(1.0), None, r"expected initial_h of node to be constant, got initial_h, which depends"),
