@@ -162,6 +162,19 @@ def test_fit_keeps_a_state_where_it_is(steps_per_call, tmp_path):
     assert len(traces) == 1
 
 
+def test_a_carry_stays_where_it_was_put():
+    """XLA would leave it split like the batch that it comes of."""
+    mesh, cell = mesh_of(8), LAYERS[0]
+    first = init_state(random_params(cell), ADAM, key=jax.random.key(2), carry=cell.initial_carry((B,)))
+    options = {"steps": 3, "progress": False}
+    expected = fit(STREAM, first, lambda step: batches(step).xs, **options).state
+    found = fit(
+        STREAM, shard(first, mesh), lambda step: shard(batches(step).xs, mesh, P(None, "data")), **options
+    ).state
+    assert found.carry.h.sharding.is_fully_replicated
+    assert_close(gather(found).carry, expected.carry)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_checkpoint_is_restored_on_other_devices(count, tmp_path):
     expected = fit(PADDED, first_state(), batches, steps=6, progress=False)
