@@ -105,7 +105,7 @@ def from_onnx_name(where: str, name: str, alphas: Iterator[float], betas: Iterat
             if None in parameters.values():
                 raise ValueError(f"{where}: expected alpha and beta for {known}, got none; add them to the node.")
             for alias, (other, values) in ONNX_ALIASES.items():
-                if other == known and np.array_equal(*np.asarray([[*parameters.values()], values], np.float32)):
+                if other == known and [*map(np.float32, parameters.values())] == [*map(np.float32, values)]:
                     return alias
             return functools.partial(function, **parameters)
     raise ValueError(f"{where}: expected an activation among {', '.join([*ONNX, *ONNX_WITH_PARAMETERS])}, got {name}.")
