@@ -111,7 +111,10 @@ def random_node(case):
     if case["activations"]:
         names, alphas, betas = [], [], []
         for _ in range(directions):
-            gate = rng.choice(["Sigmoid", "HardSigmoid", *([] if coupled or operator == "GRU" else ["Tanh", "Relu"])])
+            # Bounded, so that nothing overflows.
+            gate = rng.choice(
+                ["Sigmoid", "HardSigmoid", *([] if coupled or operator == "GRU" else ["Tanh", "Softsign"])]
+            )
             chosen = [gate, *rng.choice(ACTIVATIONS if case["parameters"] else WITH_DEFAULTS, 2)]
             names += chosen[1 if operator == "RNN" else 0 :][: {"RNN": 1, "GRU": 2, "LSTM": 3}[operator]]
         for name in names if case["parameters"] else ():
