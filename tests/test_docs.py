@@ -19,7 +19,8 @@ PAGES = [
 
 
 ON_ITS_OWN = "many_devices.md"  # which needs other processes: tests/test_many_devices.py
-GUIDES = [page for page in PAGES if "```python" in page.read_text() and page.name != ON_ITS_OWN]
+GUIDES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+GUIDES = [page for page in GUIDES if "```python" in page.read_text() and page.name != ON_ITS_OWN]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-HEARTBEAT = 10  # seconds after which a process that does not answer is held to be gone
+HEARTBEAT = 20  # seconds after which a process that does not answer is held to be gone
+PATIENCE = 300  # seconds that others wait at the end for the first process, which draws and writes the report
 _runs: dict[Path, Path] = {}  # of a process that is not the first: the folder of the run, by the copy it writes into
 
 
@@ -26,7 +27,7 @@ def join(distributed: str, devices: int) -> None:
         jax.config.update("jax_num_cpu_devices", devices)
     if not distributed:
         return
-    limits = {"heartbeat_timeout_seconds": HEARTBEAT, "shutdown_timeout_seconds": HEARTBEAT}
+    limits = {"heartbeat_timeout_seconds": HEARTBEAT, "shutdown_timeout_seconds": PATIENCE}
     if distributed == "auto":
         jax.distributed.initialize(**limits)
         return

@@ -70,7 +70,7 @@ def activations(cell: Cell, params: Params, xs: Any, carry: Carry | None = None)
         leaves, structure = jax.tree.flatten(carry)
         return jax.tree.unflatten(structure, outs[: len(leaves)]), found
 
-    return unroll(Cell(cell.init, cell.initial_carry, apply), params, xs, carry)[1]
+    return unroll(cell._replace(apply=apply), params, xs, carry)[1]
 
 
 def saturation(values: Array, *, bounds: tuple[float, float] = (0.0, 1.0), margin: float = 0.1) -> Saturation:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax import _checks as checks
 from rnnjax._types import Array, Carry, Cell, Params, serializable
-from rnnjax.diagnostics._floating import floating, with_floating
+from rnnjax.diagnostics._floating import carry_dtype, floating, with_floating
 from rnnjax.recurrence import unroll
 
 
@@ -65,7 +65,7 @@ def gradient_norms(
     """
     first = jax.tree.leaves(xs)[0]
     steps, batch_shape = first.shape[0], checks.batch_shape_of(cell, xs, time=True)
-    start = cell.initial_carry(batch_shape, first.dtype) if carry is None else carry
+    start = cell.initial_carry(batch_shape, carry_dtype(xs)) if carry is None else carry
 
     def apply(params: Params, carry: Carry, step: _Nudged) -> tuple[Carry, Any]:
         moved = map(jnp.add, floating(carry), step.nudges)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from rnnjax._types import Array, Carry, Cell, Params, serializable
-from rnnjax.diagnostics._floating import floating, with_floating
+from rnnjax.diagnostics._floating import carry_dtype, floating, with_floating
 from rnnjax.recurrence import scan
 
 
@@ -48,7 +48,7 @@ def step_jacobians(cell: Cell, params: Params, xs: Any, carry: Carry | None = No
       >>> bool((jacobians[-1] == params.w_h.T).all())  # a row vector times w_h
       True
     """
-    start = cell.initial_carry((), jax.tree.leaves(xs)[0].dtype) if carry is None else carry
+    start = cell.initial_carry((), carry_dtype(xs)) if carry is None else carry
     _, before = scan(lambda carry, x: (cell.apply(params, carry, x)[0], carry), start, xs)
 
     def jacobian(carry: Carry, x: Any) -> Array:

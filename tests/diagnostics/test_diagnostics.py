@@ -9,6 +9,7 @@ from helpers import assert_close, normal, random_params
 
 import rnnjax
 from rnnjax import diagnostics
+from rnnjax._checks import batch_shape_of
 
 T, B = 5, 2
 FLOATS = [name for name in TABLE if name != "lstm_bfloat16"]
@@ -43,7 +44,7 @@ def slow_norms(cell, params, xs, start):
         return last_output(carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys))
 
     gradients = jax.jit(jax.grad(loss))([[jnp.zeros_like(leaf) for leaf in floats(start)] for _ in range(T)])
-    rank = jax.tree.leaves(xs)[0].ndim - 2
+    rank = len(batch_shape_of(cell, xs, time=True))
     norms = [[jnp.sqrt(jnp.sum(g**2, axis=tuple(range(rank, g.ndim)))) for g in step] for step in gradients]
     return [jnp.stack(leaf) for leaf in zip(*norms, strict=True)]
 
@@ -53,8 +54,7 @@ def slow_norms(cell, params, xs, start):
 def test_gradient_norms_are_those_of_the_rest_of_the_run(name):
     cell, make_inputs = TABLE[name]
     params, xs = random_params(cell), jax.tree.map(jnp.asarray, make_inputs(1, T, (B,)))
-    first = jax.tree.leaves(xs)[0]
-    start = cell.initial_carry(first.shape[1:-1])
+    start = cell.initial_carry(batch_shape_of(cell, xs, time=True))
     got = jax.jit(lambda params, xs: diagnostics.gradient_norms(cell, params, xs, last_output))(params, xs)
     assert jax.tree.structure(got.leaves) == jax.tree.structure(start)
     types = [leaf.dtype for leaf in jax.tree.leaves(start)]

@@ -11,6 +11,7 @@ from cell_table import TABLE
 from helpers import assert_close, noisy, normal, random_params
 
 import rnnjax
+from rnnjax._checks import batch_shape_of
 from rnnjax.export import export_function, export_sequence, export_step
 
 T, B, F, H, S, A, V = 3, 2, 3, 5, 7, 11, 13
@@ -39,18 +40,18 @@ CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for
 def test_every_cell_steps_and_runs_as_it_does_here(name):
     cell, make_inputs = TABLE[name]
     params, xs = random_params(cell), jax.tree.map(jnp.asarray, make_inputs(1, T, (B,)))
-    space = jax.tree.leaves(xs)[0].shape[2:-1]
+    space = batch_shape_of(cell, xs, time=True)[1:]
     carry, x = some_carry(cell, (B, *space)), jax.tree.map(lambda leaf: leaf[0], xs)
     example = {"x": jax.tree.map(lambda leaf: leaf[:1], x), "carry": cell.initial_carry((1, *space)), **CPU}
 
     program = export_step(cell, params, **example)
     after, y = jax.jit(cell.apply)(params, carry, x)
-    assert_close(program.call(by_name(carry), by_name(x)), (by_name(after), y))
+    assert_close(program.call(by_name(carry), by_name(x)), (by_name(after), by_name(y)))
     assert_close(program.initial_carry(B), by_name(cell.initial_carry((B, *space))))
 
     program = export_sequence(cell, params, **example)
     after, ys = jax.jit(lambda *args: rnnjax.unroll(cell, *args))(params, xs, carry)
-    assert_close(program.call(by_name(carry), by_name(xs)), (by_name(after), ys))
+    assert_close(program.call(by_name(carry), by_name(xs)), (by_name(after), by_name(ys)))
 
 
 @pytest.fixture(scope="module")
