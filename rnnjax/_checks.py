@@ -20,6 +20,11 @@ def batch_shape_of(cell: Cell, inputs: Any, *, time: bool = False) -> tuple[int,
     return tuple(shape[int(time) : len(shape) - cell.feature_axes])
 
 
+def first_cell(layers: Sequence[Cell | tuple[Cell, Cell]]) -> Cell:
+    """The cell of layers that sees the inputs first."""
+    return layers[0] if isinstance(layers[0], Cell) else layers[0][0]
+
+
 def count_rows(where: str, carry: Carry) -> int:
     """K of a carry whose leaves are all `[K, ...]`."""
     leaves = jax.tree.leaves(carry)

@@ -1,12 +1,14 @@
 """What the layers of both of Flax's APIs share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Cell
+from rnnjax._types import Array, Cell, Layers
+from rnnjax.flax._sequences import time_first
+from rnnjax.seq2seq import Encoder
 
 
 def same_layers(
@@ -20,11 +22,25 @@ def same_layers(
     return [(cell, cell) for cell in cells] if bidirectional else [*cells]
 
 
-def first_cell(layers: Sequence[Cell | tuple[Cell, Cell]]) -> Cell:
-    """The cell that sees the inputs first."""
-    return layers[0] if isinstance(layers[0], Cell) else layers[0][0]
-
-
-def spread(carry: Any, batch_shape: tuple[int, ...]) -> Any:
-    """A carry of one row for all rows of a batch."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*batch_shape, *leaf.shape)), carry)
+def run_layers(
+    reader: Encoder,
+    params: Layers,
+    inputs: Array,
+    carry: Layers | None,
+    *,
+    start: Layers | None,
+    feature_axes: int,
+    key: Array | None,
+    lengths: Array | None,
+    mask: Array | None,
+    resets: Array | None,
+    time_major: bool,
+) -> tuple[Layers, Array]:
+    """Runs layers over inputs in Flax's layout, from a carry, or else from a learned `start` of one row."""
+    xs = inputs if time_major else jnp.moveaxis(inputs, -1 - feature_axes, 0)
+    if carry is None and start is not None:
+        batch_shape = xs.shape[1 : xs.ndim - feature_axes]
+        carry = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*batch_shape, *leaf.shape)), start)
+    mask, resets = time_first(mask, time_major), time_first(resets, time_major)
+    carry, ys = reader.apply(params, xs, carry, key=key, lengths=lengths, mask=mask, resets=resets)
+    return carry, ys if time_major else jnp.moveaxis(ys, 0, -2)

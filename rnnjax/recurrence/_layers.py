@@ -99,7 +99,7 @@ def unroll_layers(
     _check_entries("params", params, layers, "make them with encoder(layers).init(key)")
     _check_entries("carry", carry, layers, "pass on the carries that unroll_layers returned, or None")
     options = check_options("unroll_layers", reverse, remat, chunk, method)
-    call = check_inputs("unroll_layers", first_cell(layers[0]), xs, lengths, mask, resets, time_major)
+    call = check_inputs("unroll_layers", checks.first_cell(layers), xs, lengths, mask, resets, time_major)
     # Where sequences end is the same for all layers.
     ends = None if all(isinstance(layer, Cell) for layer in layers) else _ends(call.steps)
 
@@ -115,11 +115,6 @@ def unroll_layers(
         carries.append(after)
         call = _with_x(call, ys)
     return Layers(tuple(carries)), ys if time_major else swap_time(ys)
-
-
-def first_cell(layer: Cell | tuple[Cell, Cell]) -> Cell:
-    """The cell of a layer, or the forward one of a pair."""
-    return layer if isinstance(layer, Cell) else layer[0]
 
 
 def _run(cell: Cell, params: Any, carry: Any, call: Call, options: Options, name: str) -> tuple[Carry, Any]:

@@ -1,6 +1,6 @@
 """Cells as linen modules: any `Cell`, and those that have the names and the signatures of Flax's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +9,8 @@ from flax import linen
 
 from rnnjax import cells
 from rnnjax._types import Activation, Cell, Initializer, Params
+from rnnjax.flax._cells import LECUN, ORTHOGONAL, ZEROS, flax_cell
 from rnnjax.flax._sequences import as_floats, from_flax, to_flax
-
-_lecun, _orthogonal = jax.nn.initializers.lecun_normal(), jax.nn.initializers.orthogonal()
-_zeros = jax.nn.initializers.zeros
 
 
 class Bound(NamedTuple):
@@ -104,7 +102,7 @@ class _FlaxCell(CellModule, kw_only=True):
 
     dtype: Any = None
     param_dtype: Any = jnp.float32
-    carry_init: Initializer = _zeros
+    carry_init: Initializer = ZEROS
 
     @linen.nowrap
     def as_inputs(self, inputs: Any) -> Any:
@@ -137,7 +135,32 @@ class _FlaxCell(CellModule, kw_only=True):
         return 1
 
 
-class LSTMCell(_FlaxCell):
+class _GatedCell(_FlaxCell):
+    """A cell with gates; its options stand on `LSTMCell`."""
+
+    features: int
+    gate_fn: Activation = jax.nn.sigmoid
+    activation_fn: Activation = jnp.tanh
+    kernel_init: Initializer = LECUN
+    recurrent_kernel_init: Initializer = ORTHOGONAL
+    bias_init: Initializer = ZEROS
+
+    @property
+    def constructor(self) -> Callable[..., Cell]:
+        """Makes the cell."""
+        raise NotImplementedError
+
+    @linen.nowrap
+    def make(self, input_size: int, hidden_size: int) -> Cell:
+        """The cell, for inputs and a state of so many features."""
+        return flax_cell(
+            self.constructor, input_size, hidden_size, activation_fn=self.activation_fn, gate_fn=self.gate_fn,
+            kernel_init=self.kernel_init, recurrent_kernel_init=self.recurrent_kernel_init, bias_init=self.bias_init,
+            dtype=self.dtype, param_dtype=self.param_dtype,
+        )  # fmt: skip
+
+
+class LSTMCell(_GatedCell):
     """Makes the LSTM cell under Flax's name, with Flax's options, initialisers and carry `(c, h)`.
 
     Its parameters are `LSTMParams(w_x [F, 4H], w_h [H, 4H], b [4H])`, under "cell"; `rnnjax.convert` reads those of
@@ -164,27 +187,16 @@ class LSTMCell(_FlaxCell):
       (2, 5)
     """
 
-    features: int
-    gate_fn: Activation = jax.nn.sigmoid
-    activation_fn: Activation = jnp.tanh
-    kernel_init: Initializer = _lecun
-    recurrent_kernel_init: Initializer = _orthogonal
-    bias_init: Initializer = _zeros
-
-    @linen.nowrap
-    def make(self, input_size: int, hidden_size: int) -> Cell:
-        """The cell, for inputs and a state of so many features."""
-        return cells.lstm(
-            input_size, hidden_size, activation=self.activation_fn, output_activation=self.activation_fn,
-            gate_activation=self.gate_fn, w_x_init=self.kernel_init, w_h_init=self.recurrent_kernel_init,
-            b_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
-        )  # fmt: skip
+    @property
+    def constructor(self) -> Callable[..., Cell]:
+        """Makes the cell."""
+        return cells.lstm
 
 
 OptimizedLSTMCell = LSTMCell
 
 
-class GRUCell(_FlaxCell):
+class GRUCell(_GatedCell):
     """Makes the GRU cell under Flax's name, with Flax's options, initialisers and carry h.
 
     The reset gate multiplies after the recurrent product, as there; parameters are `GRUParams`, whose u is 1 - z.
@@ -201,21 +213,10 @@ class GRUCell(_FlaxCell):
       (2, 5)
     """
 
-    features: int
-    gate_fn: Activation = jax.nn.sigmoid
-    activation_fn: Activation = jnp.tanh
-    kernel_init: Initializer = _lecun
-    recurrent_kernel_init: Initializer = _orthogonal
-    bias_init: Initializer = _zeros
-
-    @linen.nowrap
-    def make(self, input_size: int, hidden_size: int) -> Cell:
-        """The cell, for inputs and a state of so many features."""
-        return cells.gru(
-            input_size, hidden_size, activation=self.activation_fn, gate_activation=self.gate_fn,
-            w_x_init=self.kernel_init, w_h_init=self.recurrent_kernel_init, b_init=self.bias_init, dtype=self.dtype,
-            param_dtype=self.param_dtype,
-        )  # fmt: skip
+    @property
+    def constructor(self) -> Callable[..., Cell]:
+        """Makes the cell."""
+        return cells.gru
 
 
 class SimpleCell(_FlaxCell):
@@ -235,16 +236,17 @@ class SimpleCell(_FlaxCell):
 
     features: int
     activation_fn: Activation = jnp.tanh
-    kernel_init: Initializer = _lecun
-    recurrent_kernel_init: Initializer = _orthogonal
-    bias_init: Initializer = _zeros
+    kernel_init: Initializer = LECUN
+    recurrent_kernel_init: Initializer = ORTHOGONAL
+    bias_init: Initializer = ZEROS
 
     @linen.nowrap
     def make(self, input_size: int, hidden_size: int) -> Cell:
         """The cell, for inputs and a state of so many features."""
-        return cells.rnn(
-            input_size, hidden_size, activation=self.activation_fn, w_x_init=self.kernel_init,
-            w_h_init=self.recurrent_kernel_init, b_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
+        return flax_cell(
+            cells.rnn, input_size, hidden_size, activation_fn=self.activation_fn, kernel_init=self.kernel_init,
+            recurrent_kernel_init=self.recurrent_kernel_init, bias_init=self.bias_init, dtype=self.dtype,
+            param_dtype=self.param_dtype,
         )  # fmt: skip
 
 

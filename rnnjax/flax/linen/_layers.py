@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen
 from flax.core import FrozenDict
 
+from rnnjax import _checks as checks
 from rnnjax import cells
 from rnnjax._types import Array, Cell, Layers
-from rnnjax.flax._layers import first_cell, same_layers, spread
-from rnnjax.flax._sequences import time_first
+from rnnjax.flax._layers import run_layers, same_layers
 from rnnjax.seq2seq import encoder
 
 
@@ -61,20 +60,17 @@ class _Layers(linen.Module, kw_only=True):
         """
         layers = self.make(inputs.shape[-1])
         reader = encoder(layers, dropout=self.dropout, **self.encoder_options())
-        params, axes = self.param("layers", reader.init), first_cell(layers).feature_axes
-        time_major = self.time_major if time_major is None else time_major
-        xs = inputs if time_major else jnp.moveaxis(inputs, -1 - axes, 0)
+        params, start = self.param("layers", reader.init), None
         if self.learn_carry:
             start = self.param("start", lambda key: reader.initial_carry())  # type: ignore[misc]
-            initial_carry = spread(start, xs.shape[1 : xs.ndim - axes]) if initial_carry is None else initial_carry
         key = None
         if self.dropout and not linen.merge_param("deterministic", self.deterministic, deterministic):
             key = self.make_rng("dropout")
-        carry, ys = reader.apply(
-            params, xs, initial_carry, key=key, lengths=seq_lengths, mask=time_first(mask, time_major),
-            resets=time_first(resets, time_major),
+        carry, ys = run_layers(
+            reader, params, inputs, initial_carry, start=start, feature_axes=checks.first_cell(layers).feature_axes,
+            key=key, lengths=seq_lengths, mask=mask, resets=resets,
+            time_major=self.time_major if time_major is None else time_major,
         )  # fmt: skip
-        ys = ys if time_major else jnp.moveaxis(ys, 0, -2)
         return (carry, ys) if (self.return_carry if return_carry is None else return_carry) else ys
 
 

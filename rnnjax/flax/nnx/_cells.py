@@ -9,11 +9,9 @@ from flax import nnx
 
 from rnnjax import cells
 from rnnjax._types import Activation, Cell, Initializer, Params
+from rnnjax.flax._cells import LECUN, ORTHOGONAL, ZEROS, flax_cell
 from rnnjax.flax._sequences import as_floats, from_flax, to_flax
 from rnnjax.flax.nnx._params import nnx_params, unwrap
-
-_lecun, _orthogonal = jax.nn.initializers.lecun_normal(), jax.nn.initializers.orthogonal()
-_zeros = jax.nn.initializers.zeros
 
 
 class RNNCell(nnx.RNNCellBase):
@@ -97,25 +95,25 @@ class RNNCell(nnx.RNNCellBase):
 
 
 class _FlaxCell(RNNCell):
-    """A cell with the carry of Flax, and the carry_init that Flax's constructors take."""
+    """A cell with the options and the carry of Flax; the options stand on `LSTMCell`."""
+
+    make: Callable[..., Cell]
 
     def __init__(
-        self,
-        make: Callable[..., Cell],
-        in_features: int,
-        hidden_features: int,
-        *,
-        rngs: nnx.Rngs,
-        carry_init: Initializer | None,
-        kernel_init: Initializer,
-        recurrent_kernel_init: Initializer,
-        bias_init: Initializer,
-        **options: Any,
-    ):
-        inits = {"w_x_init": kernel_init, "w_h_init": recurrent_kernel_init, "b_init": bias_init}
-        super().__init__(make(in_features, hidden_features, **inits, **options), rngs=rngs)
+        self, in_features: int, hidden_features: int, *,
+        gate_fn: Activation | None = None, activation_fn: Activation = jnp.tanh,
+        kernel_init: Initializer = LECUN, recurrent_kernel_init: Initializer = ORTHOGONAL,
+        bias_init: Initializer = ZEROS, dtype: Any = None, param_dtype: Any = jnp.float32,
+        carry_init: Initializer | None = None, rngs: nnx.Rngs,
+    ):  # fmt: skip
+        cell = flax_cell(
+            self.make, in_features, hidden_features, gate_fn=gate_fn, activation_fn=activation_fn,
+            kernel_init=kernel_init, recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init, dtype=dtype,
+            param_dtype=param_dtype,
+        )  # fmt: skip
+        super().__init__(cell, rngs=rngs)
         self.in_features, self.hidden_features = in_features, hidden_features
-        self.carry_init, self.carry_dtype = carry_init, options["param_dtype"]
+        self.carry_init, self.carry_dtype = carry_init, param_dtype
         self.rngs = nnx.data(None)  # Flax's cells have it, and what is written for them passes it on
 
     def initialize_carry(
@@ -146,7 +144,7 @@ class LSTMCell(_FlaxCell):
     Args:
       in_features: F.
       hidden_features: H.
-      gate_fn: of the gates.
+      gate_fn: of the gates; the sigmoid if None.
       activation_fn: of the candidate and of c.
       kernel_init: initialiser of w_x, gate by gate `[F, H]`.
       recurrent_kernel_init: initialiser of w_h, gate by gate `[H, H]`.
@@ -169,18 +167,7 @@ class LSTMCell(_FlaxCell):
       (2, 5)
     """
 
-    def __init__(
-        self, in_features: int, hidden_features: int, *,
-        gate_fn: Activation = jax.nn.sigmoid, activation_fn: Activation = jnp.tanh,
-        kernel_init: Initializer = _lecun, recurrent_kernel_init: Initializer = _orthogonal,
-        bias_init: Initializer = _zeros, dtype: Any = None, param_dtype: Any = jnp.float32,
-        carry_init: Initializer | None = None, rngs: nnx.Rngs,
-    ):  # fmt: skip
-        super().__init__(
-            cells.lstm, in_features, hidden_features, rngs=rngs, carry_init=carry_init, kernel_init=kernel_init,
-            recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init, gate_activation=gate_fn,
-            activation=activation_fn, output_activation=activation_fn, dtype=dtype, param_dtype=param_dtype,
-        )  # fmt: skip
+    make = staticmethod(cells.lstm)
 
 
 OptimizedLSTMCell = LSTMCell
@@ -208,18 +195,7 @@ class GRUCell(_FlaxCell):
       (2, 5)
     """
 
-    def __init__(
-        self, in_features: int, hidden_features: int, *,
-        gate_fn: Activation = jax.nn.sigmoid, activation_fn: Activation = jnp.tanh,
-        kernel_init: Initializer = _lecun, recurrent_kernel_init: Initializer = _orthogonal,
-        bias_init: Initializer = _zeros, dtype: Any = None, param_dtype: Any = jnp.float32,
-        carry_init: Initializer | None = None, rngs: nnx.Rngs,
-    ):  # fmt: skip
-        super().__init__(
-            cells.gru, in_features, hidden_features, rngs=rngs, carry_init=carry_init, kernel_init=kernel_init,
-            recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init, gate_activation=gate_fn,
-            activation=activation_fn, dtype=dtype, param_dtype=param_dtype,
-        )  # fmt: skip
+    make = staticmethod(cells.gru)
 
 
 class SimpleCell(_FlaxCell):
@@ -240,14 +216,4 @@ class SimpleCell(_FlaxCell):
       (2, 5)
     """
 
-    def __init__(
-        self, in_features: int, hidden_features: int, *,
-        activation_fn: Activation = jnp.tanh, kernel_init: Initializer = _lecun,
-        recurrent_kernel_init: Initializer = _orthogonal, bias_init: Initializer = _zeros,
-        dtype: Any = None, param_dtype: Any = jnp.float32, carry_init: Initializer | None = None, rngs: nnx.Rngs,
-    ):  # fmt: skip
-        super().__init__(
-            cells.rnn, in_features, hidden_features, rngs=rngs, carry_init=carry_init, kernel_init=kernel_init,
-            recurrent_kernel_init=recurrent_kernel_init, bias_init=bias_init, activation=activation_fn,
-            dtype=dtype, param_dtype=param_dtype,
-        )  # fmt: skip
+    make = staticmethod(cells.rnn)

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 
+from rnnjax import _checks as checks
 from rnnjax import cells
 from rnnjax._types import Array, Cell, Layers
-from rnnjax.flax._layers import first_cell, same_layers, spread
-from rnnjax.flax._sequences import time_first
+from rnnjax.flax._layers import run_layers, same_layers
 from rnnjax.flax.nnx._params import nnx_params, unwrap
 from rnnjax.seq2seq import encoder
 
@@ -56,7 +55,7 @@ class Encoder(nnx.Module):
         **options: Any,
     ):
         self.encoder = encoder(layers, dropout=dropout, **options)
-        self.feature_axes = first_cell(layers).feature_axes
+        self.feature_axes = checks.first_cell(layers).feature_axes
         self.params = nnx_params(self.encoder.init(rngs.params()))
         start = self.encoder.initial_carry() if learn_carry else None  # type: ignore[misc]
         self.start = nnx.data(None) if start is None else nnx_params(start)
@@ -90,16 +89,11 @@ class Encoder(nnx.Module):
         Returns:
           `ys [*batch, T, M]`, zero behind the end of a row, or `(carry, ys)`.
         """
-        time_major = self.time_major if time_major is None else time_major
-        xs = inputs if time_major else jnp.moveaxis(inputs, -1 - self.feature_axes, 0)
-        if initial_carry is None and self.start is not None:
-            initial_carry = spread(unwrap(self.start), xs.shape[1 : xs.ndim - self.feature_axes])
-        carry, ys = self.encoder.apply(
-            unwrap(self.params), xs, initial_carry, key=self._key(deterministic, rngs),
-            lengths=seq_lengths, mask=time_first(mask, time_major), resets=time_first(resets, time_major),
+        carry, ys = run_layers(
+            self.encoder, unwrap(self.params), inputs, initial_carry, start=unwrap(self.start),
+            feature_axes=self.feature_axes, key=self._key(deterministic, rngs), lengths=seq_lengths, mask=mask,
+            resets=resets, time_major=self.time_major if time_major is None else time_major,
         )  # fmt: skip
-        if not time_major:
-            ys = jnp.moveaxis(ys, 0, -2)
         return (carry, ys) if (self.return_carry if return_carry is None else return_carry) else ys
 
     def _key(self, deterministic: bool | None, rngs: nnx.Rngs | None) -> Array | None:
