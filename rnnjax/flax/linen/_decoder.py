@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import linen
 from flax.core import FrozenDict
 
 from rnnjax._types import Array, Cell
 from rnnjax.attention import Attention, Memory
-from rnnjax.flax._sequences import as_floats
-from rnnjax.seq2seq import Decoder, DecoderCarry, DecoderOutput, attention_decoder, teacher_force
+from rnnjax.flax._decoder import force, remember
+from rnnjax.seq2seq import Decoder, DecoderCarry, DecoderOutput, attention_decoder
 
 
 class AttentionDecoder(linen.Module):
@@ -53,9 +51,7 @@ class AttentionDecoder(linen.Module):
 
     def remember(self, values: Array, *, seq_lengths: Array | None = None, mask: Array | None = None) -> Memory:
         """Makes the memory of a source `[*batch, S, M]`; it has seq_lengths `[*batch]`, or a mask `[*batch, S]`."""
-        mask = None if mask is None else jnp.moveaxis(mask, -1, 0)
-        values = jnp.moveaxis(as_floats(values), -2, 0)
-        return self.attention.remember(self.params.attention, values, lengths=seq_lengths, mask=mask)
+        return remember(self.attention, self.params, values, seq_lengths, mask)
 
     @linen.nowrap
     def initial_carry(self, memory: Memory, cell_carry: Any = None) -> DecoderCarry:
@@ -90,7 +86,4 @@ class AttentionDecoder(linen.Module):
           A `DecoderOutput` of `[*batch, T, ...]`, or `(carry, out)`.
         """
         memory = self.remember(values, seq_lengths=value_lengths)
-        xs = jnp.moveaxis(as_floats(inputs), -2, 0)
-        carry, out = teacher_force(self.decoder, self.params, memory, xs, carry=initial_carry, lengths=seq_lengths)
-        out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), out)
-        return (carry, out) if return_carry else out
+        return force(self.decoder, self.params, inputs, memory, initial_carry, seq_lengths, return_carry)

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from rnnjax._types import Array, Cell
 from rnnjax.attention import Attention, Memory
-from rnnjax.flax._sequences import as_floats
+from rnnjax.flax._decoder import force, remember
 from rnnjax.flax.nnx._params import nnx_params, unwrap
-from rnnjax.seq2seq import DecoderCarry, DecoderOutput, attention_decoder, teacher_force
+from rnnjax.seq2seq import DecoderCarry, DecoderOutput, attention_decoder
 
 
 class AttentionDecoder(nnx.Module):
@@ -47,9 +45,7 @@ class AttentionDecoder(nnx.Module):
 
     def remember(self, values: Array, *, seq_lengths: Array | None = None, mask: Array | None = None) -> Memory:
         """Makes the memory of a source `[*batch, S, M]`; it has seq_lengths `[*batch]`, or a mask `[*batch, S]`."""
-        mask = None if mask is None else jnp.moveaxis(mask, -1, 0)
-        values = jnp.moveaxis(as_floats(values), -2, 0)
-        return self.attention.remember(unwrap(self.params).attention, values, lengths=seq_lengths, mask=mask)
+        return remember(self.attention, unwrap(self.params), values, seq_lengths, mask)
 
     def initial_carry(self, memory: Memory, cell_carry: Any = None) -> DecoderCarry:
         """Makes the carry to start from; that of the cell may be given, such as the last one of an encoder."""
@@ -80,9 +76,4 @@ class AttentionDecoder(nnx.Module):
         Returns:
           A `DecoderOutput` of `[*batch, T, ...]`, or `(carry, out)`.
         """
-        xs = jnp.moveaxis(as_floats(inputs), -2, 0)
-        carry, out = teacher_force(
-            self.decoder, unwrap(self.params), memory, xs, carry=initial_carry, lengths=seq_lengths
-        )
-        out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), out)
-        return (carry, out) if return_carry else out
+        return force(self.decoder, unwrap(self.params), inputs, memory, initial_carry, seq_lengths, return_carry)
