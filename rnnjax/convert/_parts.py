@@ -48,7 +48,7 @@ def part(
         ours.append(None if b_h is None else jnp.asarray(b_h))
     if kind == "conv_lstm":
         options["kernel_shape"] = w_x.shape[:-2]
-    options |= {"use_bias": b is not None, "param_dtype": w_x.dtype}
+    options |= {"use_bias": b is not None, "param_dtype": jax.dtypes.canonicalize_dtype(w_x.dtype)}
     return getattr(cells, kind)(w_x.shape[-2], hidden, **options), PARAMS[kind](*ours)
 
 

@@ -16,8 +16,9 @@ from rnnjax import cells
 from rnnjax._types import Activation, Cell
 from rnnjax.convert import _gates as gates
 from rnnjax.convert._network import Kind, Layer, Network, array, kind_of, network, parts_of, require, unknown_kind
+from rnnjax.convert._parts import arrays, part
 
-ORDERS = {"rnn": ("n", "n"), "lstm": ("ifgo", "ifgo"), "lstmp": ("ifgo", "ifgo"), "gru": ("run", "rzn")}  # ours, theirs
+ORDERS = {"rnn": "n", "lstm": "ifgo", "lstmp": "ifgo", "gru": "rzn"}
 
 
 def from_torch(weights: Mapping[str, Any], *, prefix: str = "", activation: Activation = jnp.tanh) -> Network:
@@ -112,39 +113,29 @@ def _read(weights: Mapping[str, Any], prefix: str, suffix: str, activation: Acti
         raise ValueError(
             f"from_torch: expected weights of an RNN, LSTM or GRU, both biases or none, got shapes {shapes}."
         )
-    ours, theirs = ORDERS[kind]
-    w_x, w_h = (jnp.asarray(gates.reorder(w.T, theirs, ours)) for w in (w_ih, w_hh))
-    b, b_h = None, None
+    b, b_h = b_ih, None
     if b_ih is not None and b_hh is not None:  # the candidate of a GRU keeps its recurrent bias apart
-        b, b_h = gates.sum_biases(b_ih, b_hh, theirs, apart="n" if kind == "gru" else "")
-        b, b_h = jnp.asarray(gates.reorder(b, theirs, ours)), None if b_h is None else jnp.asarray(b_h)
-    features = w_ih.shape[1]
-    options: cells.CellOptions = {"use_bias": b is not None, "param_dtype": w_x.dtype}
-    if w_hr is not None:
-        return cells.lstmp(features, hidden, len(w_hr), **options), cells.LSTMPParams(w_x, w_h, b, jnp.asarray(w_hr.T))
-    if kind == "gru":
-        return cells.gru(features, hidden, **options), cells.GRUParams(w_x, w_h, b, b_h)
-    if kind == "lstm":
-        return cells.lstm(features, hidden, **options), cells.LSTMParams(w_x, w_h, b)
-    options["activation"] = activation
-    return cells.rnn(features, hidden, **options), cells.RNNParams(w_x, w_h, b)
+        b, b_h = gates.sum_biases(b_ih, b_hh, ORDERS[kind], apart="n" if kind == "gru" else "")
+    if w_hr is None:
+        options = {"activation": activation} if kind == "rnn" else {}
+        return part("from_torch", kind, ORDERS[kind], w_ih.T, w_hh.T, b, b_h, **options)
+    w_x, w_h, w_p = map(jnp.asarray, (w_ih.T, w_hh.T, w_hr.T))
+    cell = cells.lstmp(len(w_x), *w_p.shape, use_bias=b is not None, param_dtype=w_x.dtype)
+    return cell, cells.LSTMPParams(w_x, w_h, None if b is None else jnp.asarray(b), w_p)
 
 
 def _write(cell: Cell, params: Any) -> dict[str, np.ndarray]:
     """The weights of one cell, by the beginning of their names."""
     kind = kind_of("to_torch", cell)
-    ours, theirs = ORDERS[kind.name]
-    w_x, w_h = (gates.reorder(array(w), ours, theirs) for w in (params.w_x, params.w_h))
+    theirs = ORDERS[kind.name]
+    w_x, w_h, b, b_h = arrays(kind.name.removesuffix("p"), theirs, params)  # a projection is beside an lstm's
     weights = {"weight_ih": w_x.T, "weight_hh": w_h.T}
     if kind.name == "lstmp":
         weights["weight_hr"] = array(params.w_p).T
-    if params.b is not None:
-        weights["bias_ih"] = gates.reorder(array(params.b), ours, theirs)
+    if b is not None:
         zeros = np.zeros(w_h.shape[-1:], w_h.dtype)
-        if kind.name == "gru":
-            weights["bias_hh"] = gates.join({**gates.split(zeros, theirs), "n": array(params.b_h)}, theirs)
-        else:
-            weights["bias_hh"] = zeros
+        weights["bias_ih"] = b
+        weights["bias_hh"] = zeros if b_h is None else gates.join({**gates.split(zeros, theirs), "n": b_h}, theirs)
     return weights
 
 
