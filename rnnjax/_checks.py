@@ -4,6 +4,7 @@ A step function is `(carry, token [K]) -> (carry, logits [K, V])`.
 """
 
 import itertools
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,13 @@ def batch_shape_of(cell: Cell, inputs: Any, *, time: bool = False) -> tuple[int,
     """The axes before those of features, of the first leaf of inputs; without that of time, if there is one."""
     shape = jnp.shape(jax.tree.leaves(inputs)[0])
     return tuple(shape[int(time) : len(shape) - cell.feature_axes])
+
+
+def check_positive(where: str, **sizes: int) -> None:
+    """Raises ValueError unless every size is a positive int."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"{where}: expected {name} to be a positive int, got {size!r}.")
 
 
 def first_cell(layers: Sequence[Cell | tuple[Cell, Cell]]) -> Cell:

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
-from rnnjax.attention._common import additive_keys, check_positive, draw_vector, glorot, hidden_sums, matmul, sum_up
+from rnnjax.attention._common import additive_keys, draw_vector, glorot, hidden_sums, matmul, sum_up
 from rnnjax.attention._mechanism import from_energies
 
 
@@ -87,7 +88,7 @@ def additive_attention(
       ((2, 3), [2.0, 2.0])
     """
     where = "additive_attention"
-    check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
+    checks.check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
 
     def init(key: Key) -> AdditiveParams:
         key_q, key_m, key_v, key_c = jax.random.split(key, 4)
@@ -158,7 +159,7 @@ def concat_attention(
       (8, 7)
     """
     where = "concat_attention"
-    check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
+    checks.check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
 
     def init(key: Key) -> ConcatParams:
         key_w, key_v = jax.random.split(key)

@@ -1,6 +1,5 @@
 """What the mechanisms share: checks at the door, products in at least float32, the sums under the tanh."""
 
-import numbers
 from typing import Any
 
 import jax
@@ -10,13 +9,6 @@ from rnnjax._types import Array, Initializer, Key
 from rnnjax.attention._base import Memory
 
 glorot = jax.nn.initializers.glorot_uniform()
-
-
-def check_positive(where: str, **sizes: int) -> None:
-    """Raises ValueError unless every size is a positive int."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
-            raise ValueError(f"{where}: expected {name} to be a positive int, got {size!r}.")
 
 
 def check_last(where: str, name: str, x: Array, size: int, why: str) -> None:

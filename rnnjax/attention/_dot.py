@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
-from rnnjax.attention._common import check_last, check_positive, matmul
+from rnnjax.attention._common import check_last, matmul
 from rnnjax.attention._mechanism import from_energies
 
 
@@ -65,7 +66,7 @@ def scaled_dot_attention(size: int, *, param_dtype=jnp.float32) -> Attention:
       0.25
     """
     where = "scaled_dot_attention"
-    check_positive(where, size=size)
+    checks.check_positive(where, size=size)
 
     def energies(params: ScaledDotParams, query: Array, memory: Memory, alignment: Alignment | None = None) -> Array:
         scores = _dot(where, query, memory)
@@ -117,7 +118,7 @@ def general_attention(
       (2, 4, 5)
     """
     where = "general_attention"
-    check_positive(where, query_size=query_size, memory_size=memory_size)
+    checks.check_positive(where, query_size=query_size, memory_size=memory_size)
     return from_energies(
         where,
         lambda key: GeneralParams(w_init(key, (query_size, memory_size), param_dtype)),

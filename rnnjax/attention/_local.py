@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax import _masking as masking
 from rnnjax._types import Array, Initializer, Key, Params, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
-from rnnjax.attention._common import check_last, check_positive, draw_vector, glorot, matmul, sum_up
+from rnnjax.attention._common import check_last, draw_vector, glorot, matmul, sum_up
 from rnnjax.attention._mechanism import energies_of, from_weights
 
 
@@ -68,9 +69,9 @@ def local_attention(
     """
     where = "local_attention"
     energies = energies_of(where, attention)
-    check_positive(where, window=window)
+    checks.check_positive(where, window=window)
     if query_size is not None:
-        check_positive(where, query_size=query_size)
+        checks.check_positive(where, query_size=query_size)
 
     def init(key: Key) -> LocalParams:
         if query_size is None:

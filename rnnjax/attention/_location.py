@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Array, Initializer, Key, serializable
 from rnnjax.attention._base import Alignment, Attention, Memory
-from rnnjax.attention._common import additive_keys, check_positive, draw_vector, glorot, hidden_sums, matmul, sum_up
+from rnnjax.attention._common import additive_keys, draw_vector, glorot, hidden_sums, matmul, sum_up
 from rnnjax.attention._mechanism import from_energies
 
 
@@ -81,8 +82,8 @@ def location_attention(
       (9, 2)
     """
     where = "location_attention"
-    check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
-    check_positive(where, filters=filters, width=width)
+    checks.check_positive(where, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
+    checks.check_positive(where, filters=filters, width=width)
     if width % 2 == 0:
         raise ValueError(f"{where}: expected an odd width, got {width}; take {width + 1}.")
 

@@ -2,13 +2,13 @@
 
 import functools
 import inspect
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax import _checks as checks
 from rnnjax._types import Activation, Array, Carry, Cell, Initializer, Key
 from rnnjax.cells._initializers import constant_by_gate, glorot, orthogonal
 
@@ -84,9 +84,11 @@ def make_cell(
     name = step.__name__.removesuffix("_cell")
     taken = [option for option in STEP_OPTIONS if option in inspect.signature(step).parameters]
     _check_options(name, options, [*(CellOptions.__annotations__.keys() - STEP_OPTIONS), *taken])
-    _check_sizes(name, input_size=input_size, hidden_size=hidden_size)
+    checks.check_positive(name, input_size=input_size, hidden_size=hidden_size)
     output_size = hidden_size if output_size is None else output_size
-    _check_sizes(name, output_size=output_size, **{f"kernel_shape[{i}]": n for i, n in enumerate(kernel_shape)})
+    checks.check_positive(
+        name, output_size=output_size, **{f"kernel_shape[{i}]": n for i, n in enumerate(kernel_shape)}
+    )
     param_dtype, use_bias = options.get("param_dtype", jnp.float32), options.get("use_bias", True)
     drawn, further_biases = drawn or {}, further_biases or {}
     sizes = [output_size if field == "h" else hidden_size for field in carry_type._fields]
@@ -153,13 +155,6 @@ def _check_options(constructor: str, options: CellOptions, known: list[str]) -> 
     clip = options.get("clip")
     if clip is not None and not clip > 0:
         raise ValueError(f"{constructor}: expected clip to be positive or None, got {clip!r}.")
-
-
-def _check_sizes(constructor: str, **sizes: int) -> None:
-    """Raises ValueError unless every size is a positive int."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
-            raise ValueError(f"{constructor}: expected {name} to be a positive int, got {size!r}.")
 
 
 def check_step(

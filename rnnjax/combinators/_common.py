@@ -3,6 +3,12 @@
 from rnnjax._types import Array, Cell
 
 
+def check_size(where: str, name: str, size: int) -> None:
+    """Raises ValueError unless a size is a positive int."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"{where}: expected {name} to be a positive int, got {size!r}.")
+
+
 def known_output_size(where: str, cell: Cell) -> int:
     """Features of the cell's output; raises where the cell does not say."""
     if cell.output_size is None:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Initializer, Key, Params, serializable
+from rnnjax.combinators._common import check_size
 
 _standard_normal = jax.nn.initializers.normal(1.0)
 
@@ -51,8 +52,7 @@ def embedded(
       >>> ys.shape
       (4, 2, 5)
     """
-    if isinstance(vocabulary_size, bool) or not isinstance(vocabulary_size, int) or vocabulary_size < 1:
-        raise ValueError(f"embedded: expected vocabulary_size to be a positive int, got {vocabulary_size!r}.")
+    check_size("embedded", "vocabulary_size", vocabulary_size)
     features = cell.input_size
     if features is None:
         raise ValueError(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Initializer, Key, Params, serializable
-from rnnjax.combinators._common import check_output, known_output_size
+from rnnjax.combinators._common import check_output, check_size, known_output_size
 
 glorot = jax.nn.initializers.glorot_uniform()
 
@@ -48,8 +48,7 @@ def projected(cell: Cell, size: int, *, w_init: Initializer = glorot, param_dtyp
       >>> ys.shape
       (4, 7, 2)
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"projected: expected size to be a positive int, got {size!r}.")
+    check_size("projected", "size", size)
     hidden = known_output_size("projected", cell)
 
     def init(key: Key) -> ProjectedParams:
